@@ -1,0 +1,82 @@
+"""Python and Julia on the same memory, in one process, through the buffer protocol (PEP 3118).
+
+>>> import bufferbridge as bb
+>>> x = bb.eval("reshape(collect(1.0:6.0), 2, 3)")
+>>> memoryview(x).shape
+(2, 3)
+
+Importing starts nothing: Julia starts with its first use, or with :func:`init`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from . import _numpy, _start
+from ._errors import JuliaError
+from ._start import init
+from ._core import JuliaArray, JuliaFunction, JuliaModule, JuliaValue, stats, wrap
+
+if TYPE_CHECKING:
+    Main: JuliaModule
+    Base: JuliaModule
+    Core: JuliaModule
+    julia_version: tuple[int, int, int] | None
+    __version__: str
+
+__all__ = [
+    "Base",
+    "Core",
+    "JuliaArray",
+    "JuliaError",
+    "JuliaFunction",
+    "JuliaModule",
+    "JuliaValue",
+    "Main",
+    "eval",
+    "include",
+    "init",
+    "julia_version",
+    "stats",
+    "wrap",
+]
+
+
+def eval(code: str, module: JuliaModule | None = None) -> Any:
+    """Evaluate Julia code, all of it, in a module (Main by default); the last value, converted.
+
+    Raises SyntaxError (with the line and column) for code that does not parse, and JuliaError or its
+    natural kin for what the code throws.
+    """
+    session = _start.ensure()
+    return session.evaluate(code, session.Main if module is None else module)
+
+
+def include(path: str | os.PathLike[str]) -> Any:
+    """Evaluate a Julia file in Main; the value of its last expression, converted.
+
+    A relative path is relative to the current folder. Raises FileNotFoundError if there is no file.
+    """
+    path = os.path.abspath(os.fspath(path))
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"there is no Julia file {path!r}")
+    return _start.ensure().include(path)
+
+
+def __getattr__(name: str) -> Any:
+    # PEP 562: the modules are there once Julia runs, and asking for one starts it.
+    if name in ("Main", "Base", "Core"):
+        return getattr(_start.ensure(), name)
+    if name == "julia_version":
+        session = _start.session()
+        return None if session is None else session.version
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("bufferbridge")
+    raise AttributeError(f"module 'bufferbridge' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

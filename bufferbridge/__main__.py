@@ -1,0 +1,110 @@
+"""The command line: `python -m bufferbridge doctor` and `python -m bufferbridge install-julia`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Sequence
+
+from . import _find
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bufferbridge", description=__doc__)
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("doctor", help="tell which Julia would be used, and whether it works")
+    install = commands.add_parser("install-julia", help="install a Julia for this user")
+    install.add_argument("--force", action="store_true", help="install even if it is there")
+    install.add_argument("--mirror", metavar="URL", help="the Debian mirror to use")
+    install.add_argument(
+        "--method",
+        choices=["auto", "official", "debian"],
+        default="auto",
+        help="official builds, Debian 11's packages, or the first of these that can be had",
+    )
+    options = parser.parse_args(argv)
+    try:
+        return doctor() if options.command == "doctor" else install_julia(options)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+
+
+def install_julia(options: argparse.Namespace) -> int:
+    """Install a Julia as asked for by `options`."""
+    try:
+        from . import _install
+    except ModuleNotFoundError as error:
+        print(f'{error.name} is missing: pip install "bufferbridge[julia]"', file=sys.stderr)
+        return 1
+    try:
+        _install.install_julia(method=options.method, mirror=options.mirror, force=options.force)
+    except _install.InstallError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def doctor() -> int:
+    """Print what a start would find, having tried every Julia anew; 0 if there is one to use."""
+    _print("bufferbridge", _version())
+    _print("Python", f"{platform.python_version()} ({sys.executable}), {platform.platform()}")
+    _print("cache", _find.cache_file())
+    _print("installs", _find.install_root())
+    print()
+
+    try:
+        asked = _find.requested()
+    except FileNotFoundError as error:
+        print(error)
+        return 1
+    usable = None
+    for candidate in [asked] if asked is not None else _find.candidates():
+        try:
+            julia = _find.check(candidate, refresh=True)
+        except _find.UnusableJuliaError as error:
+            print(f"Skipped: {error}\n")
+            continue
+        if usable is None:
+            usable = julia
+            _report(julia)
+        else:
+            print(f"Also there: Julia {julia.version_string} at {julia.executable}")
+            print(f"  (from {julia.source}; set {_find.ENVIRONMENT} to use it)\n")
+    if usable is not None:
+        return 0
+    if asked is not None:
+        print(f"Correct {_find.ENVIRONMENT}, or unset it to have Julia looked for.")
+    else:
+        print(_find.not_found([]))
+    return 1
+
+
+def _report(julia: _find.Julia) -> None:
+    _print("Julia", f"{julia.version_string}, from {julia.source}")
+    _print("  executable", julia.executable)
+    _print("  bindir", julia.bindir)
+    _print("  libjulia", julia.libjulia)
+    _print("  sysimage", julia.image)
+    _print("  works", "yes: it started, and an exception was thrown and caught")
+    print()
+
+
+def _print(name: str, value: str | os.PathLike[str]) -> None:
+    print(f"{name:<13} {value}")
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("bufferbridge")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""What NumPy asks of a JuliaArray besides the buffer protocol: two methods, attached at import.
+
+NumPy itself is imported only when ``__array__`` is called, which NumPy does.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from . import _start
+from ._core import JuliaArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# NumPy's kind for each format of a number.
+_KINDS = {
+    "?": "b",
+    **dict.fromkeys("bhilq", "i"),
+    **dict.fromkeys("BHILQ", "u"),
+    **dict.fromkeys("efd", "f"),
+    **dict.fromkeys(("Zf", "Zd"), "c"),
+}
+_NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
+
+
+def _array_interface(self: JuliaArray) -> dict[str, Any]:
+    """NumPy's array interface, version 3: the same memory as the buffer protocol's."""
+    try:
+        format_ = self.format
+    except BufferError as e:
+        raise AttributeError(str(e)) from None
+    order = format_[0] if format_[0] in "<>" else _NATIVE_ORDER
+    kind = _KINDS[format_.lstrip("<>")]
+    return {
+        "version": 3,
+        "shape": self.shape,
+        "typestr": f"{'|' if self.itemsize == 1 else order}{kind}{self.itemsize}",
+        "data": (self._address, self.readonly),
+        "strides": self.strides,
+    }
+
+
+def _array(self: JuliaArray, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+    """NumPy's array of the elements: a view if the memory can be shared, otherwise a copy.
+
+    Raises ValueError if ``copy=False`` and a copy is needed.
+    """
+    import numpy as np
+
+    try:
+        array = np.asarray(memoryview(self))
+    except BufferError as e:
+        if copy is False:
+            raise ValueError(f"{e} (and copy=False was asked for)") from None
+        array, copy = _copied(self), None
+    if dtype is not None and array.dtype != np.dtype(dtype):
+        if copy is False:
+            raise ValueError(f"{array.dtype} to {np.dtype(dtype)} needs a copy")
+        return array.astype(dtype)
+    return array.copy() if copy else array
+
+
+def _copied(x: JuliaArray) -> NDArray[Any]:
+    """A copy of an array whose memory can't be shared: numbers as numbers, strings as NumPy's
+    strings, everything else as an array of objects."""
+    import numpy as np
+
+    bridge = _start.ensure().bridge
+    copied = bridge.sharedcopy(x)
+    if copied is not None:
+        return np.asarray(memoryview(copied))
+    elements = list(bridge.elements(x))
+    if elements and all(isinstance(e, str) for e in elements):
+        array = np.array(elements)
+    else:
+        array = np.empty(len(elements), dtype=object)
+        for i, e in enumerate(elements):
+            array[i] = e
+    return array.reshape(x.shape, order="F")
+
+
+JuliaArray.__array_interface__ = property(_array_interface)  # type: ignore[assignment,method-assign]
+JuliaArray.__array__ = _array  # type: ignore[method-assign]

@@ -1,0 +1,224 @@
+"""Starting Julia in this process: once, lazily, on the main thread.
+
+:func:`ensure` is what everything that needs Julia calls; :func:`init` is the public, explicit way.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from collections import namedtuple
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import _errors, _core
+from ._native import ffi, lib
+
+if TYPE_CHECKING:
+    from ._find import Julia
+    from ._core import JuliaFunction, JuliaModule
+
+# The package's Julia code: inside the package when installed, beside it in a checkout.
+_HERE = Path(__file__).resolve().parent
+JLSRC = next(p for p in (_HERE / "jlsrc", _HERE.parent / "jlsrc", _HERE) if p.exists())
+
+_UUID = "1b0a2c5e-6f0b-4f7e-9d6e-3a5c3c8e4b11"  # of BufferBridge, jlsrc/Project.toml
+
+# Run by jl_eval_string. The three %p are filled in by C: the lookup of its functions, the place to
+# report an error to, and the array for the results.
+_CODE = r"""
+let lookup = Ptr{Cvoid}(UInt(%p)), report = Ptr{Cvoid}(UInt(%p)), results = Ptr{UInt64}(UInt(%p))
+    try
+        path = Base.unsafe_string(Ptr{UInt8}(unsafe_load(results, 1)))
+        path in LOAD_PATH || push!(LOAD_PATH, path)
+        uuid = Base.UUID("@UUID@")
+        bridge = Base.require(Base.PkgId(uuid, "BufferBridge"))
+        Base.invokelatest(bridge.start, lookup)
+        for (i, m) in enumerate((Main, Base, Core, bridge))
+            unsafe_store!(results, UInt64(Base.invokelatest(bridge.root!, m)), i)
+        end
+        v = VERSION
+        for (i, n) in enumerate((v.major, v.minor, v.patch))
+            unsafe_store!(results, UInt64(n), 4 + i)
+        end
+    catch e
+        text = Base.invokelatest(sprint, showerror, e)
+        ccall(report, Cvoid, (Cstring,), replace(text, '\0' => ' '))
+    end
+end
+""".replace("@UUID@", _UUID)
+
+
+class Session:
+    """What there is once Julia runs."""
+
+    julia: Julia
+    options: dict[str, Any]
+    version: tuple[int, int, int]
+    Main: JuliaModule
+    Base: JuliaModule
+    Core: JuliaModule
+    bridge: JuliaModule
+    evaluate: JuliaFunction
+    include: JuliaFunction
+    wrap: JuliaFunction
+
+
+_session: Session | None = None
+_lock = threading.RLock()
+_keep: list[Any] = []  # C memory that Julia's options point into
+
+
+def _options(
+    julia: str | os.PathLike[str] | None,
+    project: str | os.PathLike[str] | None,
+    sysimage: str | os.PathLike[str] | None,
+    threads: int | str | None,
+) -> dict[str, Any]:
+    given = {"julia": julia, "project": project, "sysimage": sysimage, "threads": threads}
+    options = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in given.items()}
+    if threads is not None and threads != "auto" and not (isinstance(threads, int) and threads > 0):
+        raise ValueError(f"threads must be a positive integer or 'auto', not {threads!r}")
+    return {k: v for k, v in options.items() if v is not None}
+
+
+def init(
+    julia: str | os.PathLike[str] | None = None,
+    *,
+    project: str | os.PathLike[str] | None = None,
+    sysimage: str | os.PathLike[str] | None = None,
+    threads: int | str | None = None,
+) -> None:
+    """Start Julia in this process. Optional: the first use of Julia does it with the defaults.
+
+    julia: the executable, its folder, or a name on PATH; by default the first one that works of
+        ``BUFFERBRIDGE_JULIA``, ``julia`` on PATH, what ``python -m bufferbridge install-julia``
+        installed, and what juliapkg or juliaup installed.
+    project: the Julia project (environment) to activate; default ``JULIA_PROJECT``, as in Julia.
+    sysimage: a system image to use in place of Julia's own.
+    threads: number of Julia threads, or "auto"; default ``JULIA_NUM_THREADS``, as in Julia.
+
+    Call it from the main thread. Calling it again with the same options, or with none, does nothing;
+    with other options it raises RuntimeError, since a process can start Julia only once.
+
+    Raises FileNotFoundError for a julia or sysimage that is not there, RuntimeError if there is no
+    Julia or it does not work.
+    """
+    global _session
+    options = _options(julia, project, sysimage, threads)
+    with _lock:
+        if _session is not None:
+            if options and options != _session.options:
+                raise RuntimeError(
+                    f"Julia is already running with the options {_session.options or 'by default'}; "
+                    f"it can't be started again with {options}. Call bufferbridge.init() before "
+                    "anything that uses Julia."
+                )
+            return
+        _session = _start(options)
+
+
+def ensure() -> Session:
+    """The running session; starts Julia with the defaults if it does not run yet."""
+    if _session is None:
+        init()
+    assert _session is not None
+    return _session
+
+
+def session() -> Session | None:
+    """The running session, or None before the start."""
+    return _session
+
+
+def _start(options: dict[str, Any]) -> Session:
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError(
+            "Julia must be started on the main thread: call bufferbridge.init() there first"
+        )
+    from ._find import find
+
+    julia = find(options.get("julia"))
+    image = options.get("sysimage", str(julia.image))
+    if not Path(image).exists():
+        raise FileNotFoundError(f"there is no Julia system image at {image!r}")
+
+    argv = ["julia", "--startup-file=no"]
+    if "project" in options:
+        argv.append(f"--project={options['project']}")
+    if "threads" in options:
+        argv.append(f"--threads={options['threads']}")
+    results = ffi.new("uint64_t[16]")
+    path = ffi.new("char[]", os.fsencode(JLSRC))
+    results[0] = int(ffi.cast("uintptr_t", path))
+    error = ffi.new("char[]", 8192)
+    arguments = [ffi.new("char[]", os.fsencode(a)) for a in argv]
+    pointers = ffi.new("char *[]", [*arguments, ffi.NULL])
+    _keep.extend((path, arguments, pointers, error))
+
+    session = Session()
+    session.julia = julia
+    session.options = options
+    _set_hooks(session)
+    failed = lib.bb_boot(
+        os.fsencode(julia.libjulia),
+        os.fsencode(julia.bindir),
+        os.fsencode(image),
+        len(argv),
+        pointers,
+        _CODE.encode(),
+        results,
+        error,
+        len(error),
+    )
+    if failed:
+        text = ffi.string(error).decode(errors="replace")
+        raise RuntimeError(f"Julia {julia.executable} could not be started: {text}")
+
+    session.Main, session.Base, session.Core, session.bridge = (
+        _core._root(_core.CLASS_MODULE, results[i]) for i in range(4)
+    )
+    session.version = (results[4], results[5], results[6])
+    session.evaluate = session.bridge.evaluate
+    session.include = session.bridge.includefile
+    session.wrap = session.bridge.wrap
+    _errors.JuliaError._format_backtrace = staticmethod(session.bridge.backtracetext)
+    atexit.register(_stop, os.fsencode(julia.libjulia))
+    return session
+
+
+def _set_hooks(session: Session) -> None:
+    """Hand the C layer the Python functions it calls; it keeps them."""
+    hooks = {
+        "make_error": _errors.make_error,
+        "make_namedtuple": _make_namedtuple,
+        "start": lambda: ensure().wrap,
+    }
+    lib.bb_set_hooks(id(hooks))
+
+
+@lru_cache(maxsize=1024)
+def _namedtuple_type(names: tuple[str, ...]) -> Any:
+    # Names that Python doesn't allow (keywords, operators, _x) become _0, _1, ...
+    return namedtuple("NamedTuple", names, rename=True)  # noqa: PYI024
+
+
+def _make_namedtuple(names: tuple[str, ...], values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return _namedtuple_type(names)._make(values)  # type: ignore[no-any-return]
+
+
+def _stop(libjulia: bytes) -> None:
+    """Run Julia's exit hooks while Python is still whole; then no call enters Julia any more.
+
+    Memory stays as it is: views of Julia's arrays remain valid to the very end.
+    """
+    lib.bb_shut_down(libjulia)
+    _core._stop()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, ValueError, OSError):
+            pass

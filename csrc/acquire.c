@@ -1,0 +1,378 @@
+/* Any exporter's memory: the consumer's side of the buffer protocol (PEP 3118), and NumPy's
+ * __array_interface__ for objects that have only that.
+ *
+ * Who keeps the memory alive: the Py_buffer in the bb_buffer (or the `interface` tuple), until it is
+ * released; see bb_node in bufferbridge.h for how Julia lets go. Where an exporter says something
+ * that can't be true, BufferError is raised here, so that Julia need not check again. */
+#include "bufferbridge.h"
+#include <stdatomic.h>
+#include <string.h>
+
+/* ------------------------------------------------------ letting go, later */
+
+static _Atomic(bb_node *) released; /* any thread pushes; who has the GIL takes the whole list */
+
+void bb_release_later(bb_node *node)
+{
+    bb_node *head = atomic_load_explicit(&released, memory_order_relaxed);
+    do
+        node->next = head;
+    while (!atomic_compare_exchange_weak_explicit(&released, &head, node, memory_order_release,
+                                                  memory_order_relaxed));
+}
+
+void bb_release_now(bb_node *node)
+{
+    /* Releasing may run any Python code (__del__, __release_buffer__), and must not disturb an
+     * exception that is on its way. */
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (node->is_buffer) {
+        bb_buffer *b = (bb_buffer *)node;
+        bb.pinned_buffers--;
+        bb.pinned_bytes -= b->len;
+        if (b->view.obj != NULL)
+            PyBuffer_Release(&b->view);
+        Py_XDECREF(b->interface);
+        PyMem_RawFree(b);
+    } else {
+        bb_handle *h = (bb_handle *)node;
+        bb.python_objects--;
+        Py_DECREF(h->object);
+        PyMem_RawFree(h);
+    }
+    if (PyErr_Occurred())
+        PyErr_WriteUnraisable(NULL);
+    PyErr_Restore(type, value, traceback);
+}
+
+void bb_drain(void)
+{
+    if (atomic_load_explicit(&released, memory_order_relaxed) == NULL)
+        return;
+    /* Once Julia has stopped, its finalizers have run for everything, also for memory that views in
+     * Python still look at. The process is ending: keep it. */
+    if (bb.status != BB_RUNNING)
+        return;
+    bb_node *node = atomic_exchange_explicit(&released, NULL, memory_order_acquire);
+    while (node != NULL) {
+        bb_node *next = node->next;
+        bb_release_now(node);
+        node = next;
+    }
+}
+
+bb_handle *bb_hold(PyObject *o)
+{
+    bb_handle *h = PyMem_RawMalloc(sizeof *h);
+    if (h == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    h->node.is_buffer = 0;
+    h->object = Py_NewRef(o);
+    bb.python_objects++;
+    return h;
+}
+
+/* ------------------------------------------------------------- buffers */
+
+static int contiguity(const bb_buffer *b)
+{
+    int flags = BB_C_CONTIGUOUS | BB_F_CONTIGUOUS;
+    int64_t expect = b->itemsize;
+
+    if (b->suboffsets != NULL)
+        return 0;
+    for (int64_t i = 0; i < b->ndim; i++)
+        if (b->shape[i] == 0)
+            return flags;
+    for (int64_t i = 0; i < b->ndim; i++) {
+        if (b->shape[i] != 1 && b->strides[i] != expect)
+            flags &= ~BB_F_CONTIGUOUS;
+        expect *= b->shape[i];
+    }
+    expect = b->itemsize;
+    for (int64_t i = b->ndim; i-- > 0;) {
+        if (b->shape[i] != 1 && b->strides[i] != expect)
+            flags &= ~BB_C_CONTIGUOUS;
+        expect *= b->shape[i];
+    }
+    return flags;
+}
+
+/* Fills in what Julia wants to know ready-made. */
+static int describe(bb_buffer *b)
+{
+    int swapped;
+    int64_t alignment, bits = (int64_t)(intptr_t)b->ptr;
+
+    b->kind = bb_kind_of_format(b->format, &swapped);
+    if (b->kind != BB_K_NONE && bb_kind_size((int)b->kind) != b->itemsize)
+        b->kind = BB_K_NONE; /* the itemsize is the truth; Julia's codec sorts it out */
+    b->flags = contiguity(b);
+    if (swapped && b->itemsize > 1)
+        b->flags |= BB_SWAPPED;
+    alignment = b->kind ? bb_kind_alignment((int)b->kind) : 1;
+    for (int64_t i = 0; i < b->ndim; i++)
+        if (b->shape[i] > 1)
+            bits |= b->strides[i];
+    if (bits % alignment == 0)
+        b->flags |= BB_ALIGNED;
+    return 0;
+}
+
+/* Checks shape and itemsize against each other; computes len, the bytes of all items. */
+static int check_shape(bb_buffer *b, PyObject *o)
+{
+    int64_t len = b->itemsize;
+    int empty = 0;
+
+    if (b->itemsize < 0)
+        goto bad;
+    for (int64_t i = 0; i < b->ndim; i++) {
+        if (b->shape[i] < 0)
+            goto bad;
+        if (b->shape[i] == 0)
+            empty = 1;
+        else if (__builtin_mul_overflow(len, b->shape[i], &len))
+            goto bad;
+    }
+    b->len = empty ? 0 : len;
+    if (b->ptr == NULL && b->len != 0)
+        goto bad;
+    return 0;
+bad:
+    PyErr_Format(PyExc_BufferError,
+                 "the buffer of '%.200s' is not valid: its shape, itemsize and memory contradict "
+                 "each other (itemsize %lld, ndim %lld)",
+                 Py_TYPE(o)->tp_name, (long long)b->itemsize, (long long)b->ndim);
+    return -1;
+}
+
+static bb_buffer *new_buffer(int64_t ndim)
+{
+    bb_buffer *b = PyMem_RawMalloc(sizeof *b + 2 * (size_t)ndim * sizeof(int64_t));
+    if (b == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    memset(b, 0, sizeof *b);
+    b->node.is_buffer = 1;
+    b->shape = b->dims;
+    b->strides = b->dims + ndim;
+    return b;
+}
+
+static void row_major_strides(bb_buffer *b)
+{
+    int64_t *strides = (int64_t *)b->strides, step = b->itemsize;
+    for (int64_t i = b->ndim; i-- > 0;) {
+        strides[i] = step;
+        step *= b->shape[i];
+    }
+}
+
+static int finish(bb_buffer *b, PyObject *o, bb_value *v)
+{
+    if (describe(b) < 0)
+        return -1;
+    b->object = o;
+    bb.pinned_buffers++;
+    bb.pinned_bytes += b->len;
+    v->tag = BB_BUFFER;
+    v->a.p = b;
+    return 1;
+}
+
+static int acquire_buffer(PyObject *o, bb_value *v)
+{
+    /* As memoryview does: ask for no more than reading, and believe the read-only field. */
+    const int flags = PyBUF_FULL_RO;
+    bb_buffer *b = new_buffer(1); /* room for the shape and stride that 1-d exporters may omit */
+    Py_buffer *view;
+
+    if (b == NULL)
+        return -1;
+    view = &b->view;
+    if (PyObject_GetBuffer(o, view, flags) < 0) {
+        PyMem_RawFree(b);
+        return -1;
+    }
+    _Static_assert(sizeof(Py_ssize_t) == sizeof(int64_t), "bufferbridge needs a 64-bit platform");
+    b->ptr = view->buf;
+    b->ndim = view->ndim;
+    b->readonly = view->readonly != 0;
+    b->format = view->format ? view->format : "B";
+    b->itemsize = view->itemsize;
+    if (view->ndim < 0 || view->ndim > PyBUF_MAX_NDIM ||
+        (view->ndim > 1 && view->shape == NULL)) {
+        PyErr_Format(PyExc_BufferError, "the buffer of '%.200s' is not valid: ndim is %d, %s",
+                     Py_TYPE(o)->tp_name, view->ndim, view->shape ? "" : "with no shape");
+        goto fail;
+    }
+    if (view->shape != NULL)
+        b->shape = (const int64_t *)view->shape;
+    else if (view->ndim == 1)
+        b->dims[0] = view->itemsize > 0 ? view->len / view->itemsize : 0;
+    if (view->strides != NULL)
+        b->strides = (const int64_t *)view->strides;
+    if (check_shape(b, o) < 0)
+        goto fail;
+    if (view->strides == NULL && view->ndim > 0) {
+        if (view->ndim > 1) {
+            bb_buffer *larger = new_buffer(view->ndim);
+            if (larger == NULL)
+                goto fail;
+            larger->ptr = b->ptr;
+            larger->len = b->len;
+            larger->itemsize = b->itemsize;
+            larger->ndim = b->ndim;
+            larger->readonly = b->readonly;
+            larger->format = b->format;
+            memcpy(larger->dims, b->shape, (size_t)view->ndim * sizeof(int64_t));
+            /* The shape may point into the Py_buffer itself (PyBuffer_FillInfo does that), so
+             * after the move only our copy is looked at. */
+            larger->view = *view;
+            PyMem_RawFree(b);
+            b = larger;
+            view = &b->view;
+        }
+        row_major_strides(b);
+    }
+    for (int i = 0; view->suboffsets != NULL && i < view->ndim; i++)
+        if (view->suboffsets[i] >= 0)
+            b->suboffsets = (const int64_t *)view->suboffsets;
+    return finish(b, o, v);
+fail:
+    PyBuffer_Release(view);
+    PyMem_RawFree(b);
+    return -1;
+}
+
+/* ------------------------------------------------ __array_interface__ */
+
+static int int64_items(PyObject *tuple, Py_ssize_t n, int64_t *out, const char *what)
+{
+    if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != n) {
+        PyErr_Format(PyExc_TypeError, "__array_interface__: '%s' must be a tuple of %zd integers",
+                     what, n);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        out[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(tuple, i));
+        if (out[i] == -1 && PyErr_Occurred())
+            return -1;
+    }
+    return 0;
+}
+
+/* NumPy's typestr ('<f8') as a format of the struct module, "" if it is not a number. */
+static const char *format_of_typestr(const char *t, int64_t *itemsize)
+{
+    static const struct { char kind; int size; const char *little, *big; } table[] = {
+        {'b', 1, "?", "?"},   {'i', 1, "b", "b"},   {'u', 1, "B", "B"},   {'i', 2, "<h", ">h"},
+        {'u', 2, "<H", ">H"}, {'i', 4, "<i", ">i"}, {'u', 4, "<I", ">I"}, {'i', 8, "<q", ">q"},
+        {'u', 8, "<Q", ">Q"}, {'f', 2, "<e", ">e"}, {'f', 4, "<f", ">f"}, {'f', 8, "<d", ">d"},
+        {'c', 8, "<Zf", ">Zf"}, {'c', 16, "<Zd", ">Zd"},
+    };
+    if (strlen(t) < 3)
+        return "";
+    *itemsize = strtoll(t + 2, NULL, 10);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (table[i].kind == t[1] && table[i].size == *itemsize)
+            return t[0] == '>' || (t[0] == '=' && PY_BIG_ENDIAN) ? table[i].big : table[i].little;
+    return "";
+}
+
+static int acquire_interface(PyObject *o, PyObject *interface, bb_value *v)
+{
+    PyObject *shape = PyDict_GetItemString(interface, "shape");
+    PyObject *typestr = PyDict_GetItemString(interface, "typestr");
+    PyObject *data = PyDict_GetItemString(interface, "data");
+    PyObject *strides = PyDict_GetItemString(interface, "strides");
+    const char *t, *format;
+    int64_t itemsize = 0;
+    bb_buffer *b;
+    int readonly;
+
+    if (shape == NULL || typestr == NULL || !PyTuple_Check(shape) || !PyUnicode_Check(typestr)) {
+        PyErr_SetString(PyExc_TypeError, "__array_interface__: 'shape' or 'typestr' is missing");
+        return -1;
+    }
+    if (data == NULL || !PyTuple_Check(data) || PyTuple_GET_SIZE(data) != 2) {
+        PyErr_SetString(PyExc_TypeError, "__array_interface__: 'data' must be a tuple of the address "
+                                         "and the read-only flag");
+        return -1;
+    }
+    if ((t = PyUnicode_AsUTF8(typestr)) == NULL)
+        return -1;
+    format = format_of_typestr(t, &itemsize);
+    if (*format == 0) {
+        PyErr_Format(PyExc_TypeError, "elements of type %R in the __array_interface__ of '%.200s' "
+                     "can't be shared with Julia; convert them first", typestr, Py_TYPE(o)->tp_name);
+        return -1;
+    }
+    if (PyTuple_GET_SIZE(shape) > PyBUF_MAX_NDIM) {
+        PyErr_SetString(PyExc_TypeError, "__array_interface__: more than 64 dimensions");
+        return -1;
+    }
+    readonly = PyObject_IsTrue(PyTuple_GET_ITEM(data, 1));
+    if (readonly < 0)
+        return -1;
+    if ((b = new_buffer(PyTuple_GET_SIZE(shape))) == NULL)
+        return -1;
+    b->ndim = PyTuple_GET_SIZE(shape);
+    b->itemsize = itemsize;
+    b->format = format;
+    b->readonly = readonly;
+    b->ptr = PyLong_AsVoidPtr(PyTuple_GET_ITEM(data, 0));
+    if (b->ptr == NULL && PyErr_Occurred())
+        goto fail;
+    if (int64_items(shape, b->ndim, (int64_t *)b->shape, "shape") < 0 || check_shape(b, o) < 0)
+        goto fail;
+    if (strides == NULL || strides == Py_None)
+        row_major_strides(b);
+    else if (int64_items(strides, b->ndim, (int64_t *)b->strides, "strides") < 0)
+        goto fail;
+    /* NumPy's manual: the memory lives as long as the object (and what the dict refers to). */
+    if ((b->interface = PyTuple_Pack(2, o, interface)) == NULL)
+        goto fail;
+    return finish(b, o, v);
+fail:
+    PyMem_RawFree(b);
+    return -1;
+}
+
+int bb_acquire(PyObject *o, bb_value *v)
+{
+    static PyObject *name;
+    PyObject *interface, *type, *value, *traceback;
+    int r, exports = PyObject_CheckBuffer(o);
+
+    v->owner = NULL;
+    v->tag = BB_NONE;
+    if (exports) {
+        r = acquire_buffer(o, v);
+        if (r >= 0)
+            return r;
+        /* NumPy, for one, has dtypes that it doesn't export but describes by its interface. */
+    }
+    if (name == NULL && (name = PyUnicode_InternFromString("__array_interface__")) == NULL)
+        return -1;
+    PyErr_Fetch(&type, &value, &traceback);
+    interface = PyType_Check(o) ? NULL : PyObject_GetAttr(o, name);
+    if (interface != NULL && PyDict_Check(interface)) {
+        r = acquire_interface(o, interface, v);
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+    } else {
+        if (interface == NULL)
+            PyErr_Clear();
+        PyErr_Restore(type, value, traceback); /* why the exporter refused, if it is one */
+        r = exports ? -1 : 0;
+    }
+    Py_XDECREF(interface);
+    return r;
+}

@@ -1,0 +1,284 @@
+/* What Julia may call. Each function is found by its name (bb_api_function), so that neither side
+ * depends on the other's order of fields.
+ *
+ * Unless it says otherwise a function needs the GIL, returns NULL or -1 with a Python exception set
+ * when it fails, and borrows its arguments. "New" results are references that the caller owns. */
+#include "bufferbridge.h"
+#include <string.h>
+
+/* ------------------------------------------------------ making Python objects */
+
+static PyObject *api_str(const char *s, int64_t n)
+{
+    return PyUnicode_DecodeUTF8(s, n, "surrogateescape");
+}
+
+static PyObject *api_bigint(const char *hex) { return PyLong_FromString(hex, NULL, 16); }
+
+static PyObject *api_box(bb_value *v) { return bb_to_python(v); }
+
+static PyObject *api_tuple_new(int64_t n) { return PyTuple_New(n); }
+
+static void api_tuple_set(PyObject *t, int64_t i, PyObject *item) { PyTuple_SET_ITEM(t, i, item); }
+
+static PyObject *api_list_new(int64_t n) { return PyList_New(n); }
+
+static void api_list_set(PyObject *t, int64_t i, PyObject *item) { PyList_SET_ITEM(t, i, item); }
+
+/* New named tuple of both tuples, which it takes. */
+static PyObject *api_namedtuple(PyObject *names, PyObject *values)
+{
+    PyObject *r = PyObject_CallFunctionObjArgs(bb.make_namedtuple, names, values, NULL);
+    Py_DECREF(names);
+    Py_DECREF(values);
+    return r;
+}
+
+/* --------------------------------------------------- looking into Python objects */
+
+static int api_unbox(PyObject *o, bb_value *v) { return bb_from_python(o, v); }
+
+static int api_acquire(PyObject *o, bb_value *v) { return bb_acquire(o, v); }
+
+static void api_clear(bb_value *v) { bb_value_clear(v); }
+
+static int64_t api_length(PyObject *o) { return PyObject_Size(o); }
+
+/* Item i of a tuple or list into *v; it keeps the item alive. */
+static int api_item(PyObject *o, int64_t i, bb_value *v)
+{
+    PyObject *item = PySequence_GetItem(o, i);
+    int r;
+    if (item == NULL)
+        return -1;
+    r = bb_from_python(item, v);
+    if (v->owner == NULL && r == 0)
+        v->owner = item;
+    else
+        Py_DECREF(item);
+    return r;
+}
+
+/* New list: of the (key, value) tuples of a dict, of a set's elements, of a namedtuple's names, or of
+ * any other iterable's elements. */
+static PyObject *api_items(PyObject *o)
+{
+    if (PyDict_Check(o))
+        return PyMapping_Items(o);
+    if (PyTuple_Check(o)) {
+        PyObject *fields = PyObject_GetAttrString(o, "_fields");
+        PyObject *list = fields == NULL ? NULL : PySequence_List(fields);
+        Py_XDECREF(fields);
+        return list;
+    }
+    return PySequence_List(o);
+}
+
+static PyObject *api_getattr(PyObject *o, const char *name, int64_t n)
+{
+    PyObject *key = api_str(name, n), *r = NULL;
+    if (key != NULL) {
+        r = PyObject_GetAttr(o, key);
+        Py_DECREF(key);
+    }
+    return r;
+}
+
+static int api_setattr(PyObject *o, const char *name, int64_t n, PyObject *value)
+{
+    PyObject *key = api_str(name, n);
+    int r = -1;
+    if (key != NULL) {
+        r = PyObject_SetAttr(o, key, value);
+        Py_DECREF(key);
+    }
+    return r;
+}
+
+static PyObject *api_dir(PyObject *o) { return PyObject_Dir(o); }
+
+static PyObject *api_repr(PyObject *o, int64_t plain)
+{
+    return plain ? PyObject_Str(o) : PyObject_Repr(o);
+}
+
+/* Calls f with n positional values and those of the tuple of names kwnames (or NULL): new result.
+ * Takes all of args. */
+static PyObject *api_call(PyObject *f, PyObject **args, int64_t n, PyObject *kwnames)
+{
+    PyObject *r = NULL;
+    if (Py_EnterRecursiveCall(" in a callback from Julia") == 0) {
+        r = PyObject_Vectorcall(f, args, (size_t)(n - (kwnames ? PyTuple_GET_SIZE(kwnames) : 0)),
+                                kwnames);
+        Py_LeaveRecursiveCall();
+    }
+    for (int64_t i = 0; i < n; i++)
+        Py_DECREF(args[i]);
+    return r;
+}
+
+/* Callbacks may come on any thread, with or without the GIL. */
+static int64_t api_gil_ensure(void) { return PyGILState_Ensure(); }
+static void api_gil_release(int64_t state) { PyGILState_Release((PyGILState_STATE)state); }
+/* Around conversions that nest: a list that contains itself becomes a RecursionError. */
+static int api_enter_recursion(void)
+{
+    return Py_EnterRecursiveCall(" while converting to Julia");
+}
+static void api_leave_recursion(void) { Py_LeaveRecursiveCall(); }
+
+static int64_t api_gil_held(void) { return PyGILState_Check(); } /* any thread */
+
+/* --------------------------------------------------------------- lifetimes */
+
+static bb_handle *api_hold(PyObject *o) { return bb_hold(o); }
+static void api_decref(PyObject *o) { Py_DECREF(o); }
+static PyObject *api_incref(PyObject *o) { return Py_NewRef(o); }
+static void api_release_later(bb_node *node) { bb_release_later(node); } /* any thread */
+
+static void api_drain(void) { bb_drain(); }
+
+/* Julia's root table has new memory, with room for count objects. */
+static int api_grow_roots(void **roots, int64_t count)
+{
+    int64_t *slots = PyMem_RawRealloc(bb.free_slots, (size_t)count * sizeof *slots);
+    if (slots == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (int64_t i = count; i-- > bb.root_count;)
+        slots[bb.nfree++] = i;
+    bb.free_slots = slots;
+    bb.roots = roots;
+    bb.root_count = count;
+    return 0;
+}
+
+/* New Python object for roots[slot]; the slot is its own from now on, also if this fails. */
+static PyObject *api_new_julia(int64_t class_, int64_t slot)
+{
+    void *jl = bb.roots[slot];
+    PyObject *o = class_ == BB_CLASS_ARRAY ? bb_new_array(jl, slot)
+                                           : bb_new_julia((int)class_, jl, slot);
+    if (o == NULL)
+        bb_free_slot(slot);
+    return o;
+}
+
+/* ------------------------------------------------------------------ errors */
+
+/* Raises the Python class for this kind of Julia error. Takes exception and backtrace (JuliaValue). */
+static void api_raise(int64_t kind, const char *message, int64_t n, PyObject *exception,
+                      PyObject *backtrace)
+{
+    PyObject *text = api_str(message, n), *error = NULL;
+    if (text != NULL) {
+        error = PyObject_CallFunction(bb.make_error, "LOOO", (long long)kind, text, exception,
+                                      backtrace);
+        Py_DECREF(text);
+    }
+    Py_XDECREF(exception);
+    Py_XDECREF(backtrace);
+    if (error != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        Py_DECREF(error);
+    }
+}
+
+/* New reference to the exception that is set, which it clears; with its traceback in it. */
+static PyObject *api_fetch(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL && value != NULL)
+        PyException_SetTraceback(value, traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
+/* Raises this very exception object again; its traceback goes on growing. */
+static void api_restore(PyObject *exception)
+{
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(exception)), Py_NewRef(exception),
+                  PyException_GetTraceback(exception));
+}
+
+/* New str: the exception as Python prints it, with its traceback. */
+static PyObject *api_format_exception(PyObject *exception)
+{
+    PyObject *module = PyImport_ImportModule("traceback"), *lines = NULL, *text = NULL;
+    PyObject *traceback = PyException_GetTraceback(exception), *empty = PyUnicode_FromString("");
+    if (module != NULL && empty != NULL)
+        lines = PyObject_CallMethod(module, "format_exception", "OOO", Py_TYPE(exception), exception,
+                                    traceback ? traceback : Py_None);
+    if (lines != NULL)
+        text = PyUnicode_Join(empty, lines);
+    Py_XDECREF(module);
+    Py_XDECREF(lines);
+    Py_XDECREF(traceback);
+    Py_XDECREF(empty);
+    return text;
+}
+
+/* Writes text to sys.stdout (1) or sys.stderr (2); -1 with an exception. A stream that is None or
+ * missing swallows it, as print does. */
+static int api_write(int64_t fd, const char *s, int64_t n, int64_t flush)
+{
+    PyObject *stream = PySys_GetObject(fd == 2 ? "stderr" : "stdout"), *text, *r;
+    if (stream == NULL || stream == Py_None)
+        return 0;
+    Py_INCREF(stream);
+    text = PyUnicode_DecodeUTF8(s, n, "backslashreplace");
+    r = text == NULL ? NULL : PyObject_CallMethod(stream, "write", "O", text);
+    Py_XDECREF(text);
+    if (r != NULL && flush) {
+        Py_DECREF(r);
+        r = PyObject_CallMethod(stream, "flush", NULL);
+    }
+    Py_DECREF(stream);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+/* ----------------------------------------------------------------- filling in */
+
+static void api_set_entry(bb_entry entry) { bb.entry = entry; }
+
+/* f is a Julia function that lives as long as Julia. */
+static int api_set_helper(int64_t which, void *f)
+{
+    if (which < 0 || which >= BB_H_COUNT)
+        return -1;
+    bb.helpers[which] = f;
+    return 0;
+}
+
+static void api_set_layout_facts(int64_t length_offset, int64_t shared_offset, int64_t shared_mask,
+                                 int64_t any_thread)
+{
+    bb.length_offset = length_offset;
+    bb.shared_offset = shared_offset;
+    bb.shared_mask = shared_mask;
+    bb.any_thread = any_thread != 0;
+}
+
+static bb_state *api_state(void) { return &bb; }
+
+#define F(name) {#name, (void *)api_##name}
+static const struct { const char *name; void *function; } functions[] = {
+    F(str), F(bigint), F(box), F(tuple_new), F(tuple_set), F(list_new), F(list_set), F(namedtuple),
+    F(unbox), F(acquire), F(clear), F(length), F(item), F(items), F(getattr), F(setattr), F(dir),
+    F(repr), F(call), F(gil_ensure), F(gil_release), F(gil_held), F(enter_recursion), F(leave_recursion), F(hold), F(decref), F(incref),
+    F(release_later), F(drain), F(grow_roots), F(new_julia), F(raise), F(fetch), F(restore),
+    F(format_exception), F(write), F(set_entry), F(set_helper), F(set_layout_facts), F(state),
+};
+
+void *bb_api_function(const char *name)
+{
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
+        if (strcmp(functions[i].name, name) == 0)
+            return functions[i].function;
+    return NULL;
+}

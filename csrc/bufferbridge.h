@@ -1,0 +1,230 @@
+/* The C layer of bufferbridge: what its files share.
+ *
+ * CPython's side of the bridge is here, Julia's side is in jlsrc/. The two meet in three places only:
+ *
+ *   bb_value   one value on its way between the languages, a plain struct that both know
+ *   bb_entry   the one way into Julia: call a Julia object with bb_values
+ *   bb_api     the functions (by name) that Julia may call; see api.c
+ *
+ * Everything here is protected by the GIL, except what says "any thread".
+ */
+#ifndef BUFFERBRIDGE_H
+#define BUFFERBRIDGE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+
+#if PY_VERSION_HEX < 0x030A0000
+static inline PyObject *Py_NewRef(PyObject *o)
+{
+    Py_INCREF(o);
+    return o;
+}
+#endif
+
+/* ---------------------------------------------------------------- values */
+
+/* Kinds of value. jlsrc/src/wire.jl has the same list. */
+enum bb_tag {
+    BB_NONE = 0,
+    BB_BOOL = 1,      /* a.i                                                        */
+    BB_INT = 2,       /* a.i                                                        */
+    BB_UINT = 3,      /* a.i read as uint64; only from Julia                        */
+    BB_FLOAT = 4,     /* a.d                                                        */
+    BB_COMPLEX = 5,   /* a.d, b.d                                                   */
+    BB_STR = 6,       /* a.p: UTF-8, b.i: bytes; valid while the call lasts         */
+    BB_JULIA = 7,     /* a.p: a Julia object, rooted by its Python wrapper          */
+    BB_BUFFER = 8,    /* a.p: a bb_buffer; Julia takes it by setting tag to BB_NONE */
+    BB_OBJECT = 9,    /* a.p: a PyObject; borrowed to Julia, a new reference from it */
+    BB_CALLABLE = 10, /* a.p: a callable PyObject, borrowed                         */
+    BB_BIGINT = 11,   /* a.p: hexadecimal digits, b.i: their number                 */
+    BB_TUPLE = 12,    /* a.p: PyObject, borrowed; b.i: length                       */
+    BB_NAMEDTUPLE = 13,
+    BB_LIST = 14,
+    BB_DICT = 15,
+    BB_SET = 16,
+    BB_RANGE = 17,
+    BB_SCALAR = 18,   /* a NumPy scalar: b.i: its kind (enum bb_kind), a.i: its bits */
+};
+
+typedef union { int64_t i; double d; void *p; } bb_word;
+
+typedef struct {
+    int64_t tag;
+    bb_word a, b;
+    PyObject *owner; /* keeps a.p alive during the call; NULL if nothing need be kept */
+} bb_value;
+
+int bb_from_python(PyObject *o, bb_value *v);   /* 0, or -1 with an exception set */
+PyObject *bb_to_python(bb_value *v);            /* new reference; takes what v owns */
+void bb_value_clear(bb_value *v);               /* drop what v still owns */
+
+/* ------------------------------------------------------- scalar elements */
+
+/* Element types that C reads and writes by itself. jlsrc/src/wire.jl has the same list. */
+enum bb_kind {
+    BB_K_NONE = 0,
+    BB_K_BOOL, BB_K_I8, BB_K_U8, BB_K_I16, BB_K_U16, BB_K_I32, BB_K_U32, BB_K_I64, BB_K_U64,
+    BB_K_F16, BB_K_F32, BB_K_F64, BB_K_C32, BB_K_C64,
+    BB_K_COUNT
+};
+
+int bb_kind_of_format(const char *format, int *swapped);
+const char *bb_kind_format(int kind);
+Py_ssize_t bb_kind_size(int kind);
+Py_ssize_t bb_kind_alignment(int kind);
+PyObject *bb_kind_load(int kind, const char *p);          /* NULL without exception: not here */
+int bb_kind_store(int kind, char *p, PyObject *value);    /* 1: stored, 0: not here */
+
+/* ------------------------------------------- what Julia holds of Python */
+
+/* Julia frees what it holds from finalizers, which run on any thread and without the GIL. They push
+ * the node on a list; bb_drain, with the GIL, takes the list and lets go. The node is allocated when
+ * the thing is taken, so that a finalizer never allocates. */
+typedef struct bb_node {
+    struct bb_node *next;
+    int64_t is_buffer;
+} bb_node;
+
+typedef struct {
+    bb_node node;
+    PyObject *object; /* a strong reference */
+} bb_handle;
+
+enum { BB_C_CONTIGUOUS = 1, BB_F_CONTIGUOUS = 2, BB_ALIGNED = 4, BB_SWAPPED = 8 };
+
+/* An exporter's memory, as long as Julia holds it. Julia reads the fields up to `view`. */
+typedef struct {
+    bb_node node;
+    char *ptr;
+    int64_t len, itemsize, ndim, readonly, kind, flags;
+    const int64_t *shape, *strides, *suboffsets; /* items, bytes, bytes; suboffsets may be NULL */
+    const char *format;                          /* never NULL */
+    PyObject *object;     /* the exporter, borrowed from view.obj or interface */
+    Py_buffer view;       /* view.obj is NULL if the memory came by __array_interface__ */
+    PyObject *interface;  /* then this tuple keeps the object and its memory alive */
+    int64_t dims[];       /* room for shape and strides where the exporter gave none */
+} bb_buffer;
+
+int bb_acquire(PyObject *o, bb_value *v);  /* 1: v is a BB_BUFFER; 0: no memory; -1: exception */
+bb_handle *bb_hold(PyObject *o);           /* NULL with MemoryError */
+void bb_release_later(bb_node *node);      /* any thread, never blocks */
+void bb_release_now(bb_node *node);
+void bb_drain(void);
+
+/* -------------------------------------------- what Python holds of Julia */
+
+typedef struct {
+    PyObject_HEAD
+    void *jl;           /* the Julia object; roots[slot] keeps it alive */
+    int64_t slot;
+    vectorcallfunc vectorcall;
+    PyObject *weakrefs;
+} bb_julia;
+
+enum { BB_INLINE_DIMS = 4 };
+
+/* JuliaArray: a descriptor of the memory, filled in when the object is made, so that the buffer
+ * protocol never enters Julia. */
+typedef struct {
+    bb_julia base;
+    char *ptr;
+    int64_t itemsize, size, ndim, kind, readonly, contiguity;
+    const char *format;   /* NULL: this array's memory can't be shared */
+    int64_t *shape, *strides;
+    /* The Vector whose memory this is, if Julia code could resize it: its address, the slot that
+     * keeps it alive, and what it looked like when the descriptor was made. */
+    char *owner;
+    char *owner_data;
+    int64_t owner_length;
+    int64_t memory_slot;  /* roots the Vector's Memory (Julia 1.11 and later), or -1 */
+    struct bb_retired *retired;
+    int64_t exports;      /* live Py_buffers */
+    int64_t dims[2 * BB_INLINE_DIMS];
+} bb_array;
+
+/* Julia writes here, with the GIL held, what bb_new_array then reads. */
+typedef struct {
+    char *ptr;
+    int64_t itemsize, ndim, kind, readonly;
+    const char *format;
+    char *owner;
+    int64_t memory_slot;
+    int64_t shape[PyBUF_MAX_NDIM], strides[PyBUF_MAX_NDIM];
+} bb_layout;
+
+enum bb_class { BB_CLASS_VALUE = 0, BB_CLASS_FUNCTION = 1, BB_CLASS_MODULE = 2, BB_CLASS_ARRAY = 3 };
+
+extern PyTypeObject *bb_types[4];
+int bb_make_value_types(PyObject *namespace_);
+int bb_make_array_type(PyObject *namespace_);
+PyObject *bb_new_julia(int class_, void *jl, int64_t slot);
+PyObject *bb_new_array(void *jl, int64_t slot);
+void bb_init_julia(bb_julia *self, void *jl, int64_t slot);
+void bb_dealloc_julia(PyObject *self);
+PyObject *bb_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames);
+int bb_array_current(bb_array *self); /* 0: the descriptor is true; -1: exception */
+int bb_array_not_shared(bb_array *self); /* -1, with the BufferError that says why */
+int bb_retire_memory(bb_array *self);
+void bb_free_slot(int64_t slot);
+int bb_getbuffer(PyObject *self, Py_buffer *view, int flags);
+void bb_releasebuffer(PyObject *self, Py_buffer *view);
+
+static inline int bb_is_julia(PyObject *o)
+{
+    PyTypeObject *t = Py_TYPE(o);
+    return t == bb_types[BB_CLASS_FUNCTION] || t == bb_types[BB_CLASS_ARRAY] ||
+           t == bb_types[BB_CLASS_VALUE] || t == bb_types[BB_CLASS_MODULE];
+}
+
+/* ---------------------------------------------------------------- Julia */
+
+/* Calls f(args...) in Julia. 0: *result is set; -1: a Python exception is set. kwnames is a tuple of
+ * str or NULL; the last values belong to its names, as in the vectorcall protocol. */
+typedef int (*bb_entry)(void *f, bb_value *args, int64_t nargs, PyObject *kwnames, bb_value *result);
+
+/* Julia functions that slots of our types call, by name in bb_set_helper. */
+enum bb_helper {
+    BB_H_GETATTR, BB_H_SETATTR, BB_H_DIR, BB_H_REPR, BB_H_STR, BB_H_HASH, BB_H_COMPARE,
+    BB_H_LENGTH, BB_H_GETITEM, BB_H_SETITEM, BB_H_CONTAINS, BB_H_ITERATE, BB_H_TRUTH,
+    BB_H_ARRAY_GET, BB_H_ARRAY_SET, BB_H_ARRAY_REFRESH, BB_H_ARRAY_WHY,
+    BB_H_COUNT
+};
+
+enum bb_status { BB_NOT_STARTED = 0, BB_RUNNING = 1, BB_STOPPED = 2, BB_FORKED = 3 };
+
+typedef struct {
+    /* Julia reads and writes the fields up to `layout`; see wire.jl. */
+    int64_t nfree;        /* free root slots, of which free_slots is the list */
+    int64_t *free_slots;
+    int64_t pinned_bytes; /* memory of Python's that Julia holds */
+    bb_layout layout;
+
+    void **roots;         /* the data of Julia's root table, a Vector{Any} */
+    int64_t root_count;   /* its length */
+    int status;
+    int any_thread;       /* Julia 1.9 and later let every thread in */
+    unsigned long thread; /* the thread that started Julia */
+    bb_entry entry;
+    void *helpers[BB_H_COUNT];
+    int64_t python_objects, pinned_buffers, exports;
+    /* How to tell that a Vector was resized, and (up to Julia 1.10) how to forbid it. */
+    int64_t length_offset, shared_offset, shared_mask;
+    /* Python functions of the package that C calls. */
+    PyObject *make_error, *make_namedtuple, *start;
+} bb_state;
+
+extern bb_state bb;
+
+int bb_not_ready(void);              /* sets the exception that says why Julia can't be entered */
+int bb_call_helper(enum bb_helper h, bb_value *args, int64_t n, bb_value *result);
+void *bb_api_function(const char *name);
+
+static inline int bb_ready(void)
+{
+    return bb.status == BB_RUNNING &&
+           (bb.any_thread || PyThread_get_thread_ident() == bb.thread);
+}
+
+#endif

@@ -1,0 +1,57 @@
+"""Builds ``bufferbridge._native``, the C layer, as a cffi module in API mode.
+
+What Python gets through cffi is little: the installation of the types (which are plain CPython types,
+see bufferbridge.h), the start of Julia, and raw buffer requests for whoever wants to look at an
+exporter's answer. Nothing on a hot path is a cffi call, since each of those releases the GIL.
+"""
+
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).resolve().parent
+SOURCES = ["acquire", "api", "getbuffer", "juliaarray", "juliavalue", "kinds", "state", "values"]
+
+ffibuilder = FFI()
+ffibuilder.cdef(
+    """
+    /* Buffer request types, CPython's manual; the values are the compiler's. */
+    #define PyBUF_SIMPLE ...
+    #define PyBUF_WRITABLE ...
+    #define PyBUF_FORMAT ...
+    #define PyBUF_ND ...
+    #define PyBUF_STRIDES ...
+    #define PyBUF_C_CONTIGUOUS ...
+    #define PyBUF_F_CONTIGUOUS ...
+    #define PyBUF_ANY_CONTIGUOUS ...
+    #define PyBUF_INDIRECT ...
+
+    int bb_install(uintptr_t dict_id);
+    void bb_set_hooks(uintptr_t dict_id);
+    int bb_boot(const char *libjulia, const char *bindir, const char *image, int argc, char **argv,
+                const char *code, uint64_t *results, char *error, size_t error_size);
+    void bb_shut_down(const char *libjulia);
+    """
+)
+ffibuilder.set_source(
+    "bufferbridge._native",
+    """
+    #include "bufferbridge.h"
+    int bb_install(uintptr_t dict_id);
+    void bb_set_hooks(uintptr_t dict_id);
+    int bb_boot(const char *libjulia, const char *bindir, const char *image, int argc, char **argv,
+                const char *code, uint64_t *results, char *error, size_t error_size);
+    void bb_shut_down(const char *libjulia);
+    """,
+    sources=[f"csrc/{name}.c" for name in SOURCES],
+    depends=["csrc/bufferbridge.h"],
+    include_dirs=[str(HERE)],
+    # The limited API has buffers only from Python 3.11 and vectorcall only from 3.12.
+    define_macros=[("_CFFI_NO_LIMITED_API", None)],
+    py_limited_api=False,
+    extra_compile_args=["-std=gnu11", "-O2", "-fvisibility=hidden"],
+    libraries=["dl", "pthread"],
+)
+
+if __name__ == "__main__":
+    ffibuilder.compile(verbose=True)

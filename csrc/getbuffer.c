@@ -1,0 +1,127 @@
+/* JuliaArray as an exporter: bf_getbuffer and bf_releasebuffer.
+ *
+ * Every request flag is answered here, in the order of CPython's manual ("Buffer request types"):
+ * read-only, contiguity, format, shape, strides. Nothing enters Julia except for a Vector that was
+ * resized on Julia 1.11 or later (juliaarray.c).
+ *
+ * Why the memory stays where it is while a Py_buffer is out: the Py_buffer holds a reference to the
+ * JuliaArray, which roots the Julia object. A Vector could still be resized. Up to Julia 1.10 its
+ * "shared" flag is set, the one that Julia itself sets when reshape makes an alias: from then on
+ * push! and resize! throw. From 1.11 on the JuliaArray roots the Memory besides the Vector: push!
+ * moves the Vector to another Memory, and the view keeps the old one. */
+#include "bufferbridge.h"
+
+/* What exported buffers still look at after the Vector was resized (Julia 1.11 and later): the old
+ * memory. Its successor's shape and strides live here too, since those of an exported buffer must
+ * not change either. */
+typedef struct bb_retired {
+    struct bb_retired *next;
+    int64_t slot;
+    int64_t dims[2];
+} bb_retired;
+
+int bb_retire_memory(bb_array *a)
+{
+    if (a->memory_slot < 0)
+        return 0;
+    if (a->exports == 0) {
+        bb_free_slot(a->memory_slot);
+    } else {
+        bb_retired *r = PyMem_Malloc(sizeof *r);
+        if (r == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        r->slot = a->memory_slot;
+        r->dims[0] = a->shape[0];
+        r->dims[1] = a->strides[0];
+        r->next = a->retired;
+        a->retired = r;
+        a->shape = r->dims;
+        a->strides = r->dims + 1;
+    }
+    a->memory_slot = -1;
+    return 0;
+}
+
+static void forbid_resizing(char *owner)
+{
+    uint16_t *flags = (uint16_t *)(owner + bb.shared_offset);
+    if ((*flags & bb.shared_mask) == 0)
+        *flags |= (uint16_t)bb.shared_mask;
+}
+
+static int refuse(Py_buffer *view, const char *why)
+{
+    view->obj = NULL;
+    PyErr_SetString(PyExc_BufferError, why);
+    return -1;
+}
+
+int bb_getbuffer(PyObject *self, Py_buffer *view, int flags)
+{
+    bb_array *a = (bb_array *)self;
+#define REQUESTED(flag) ((flags & (flag)) == (flag))
+
+    view->obj = NULL;
+    if (a->format == NULL)
+        return bb_array_not_shared(a);
+    if (bb_array_current(a) < 0)
+        return -1;
+    if (REQUESTED(PyBUF_WRITABLE) && a->readonly)
+        return refuse(view, "this Julia array is read-only");
+    if (REQUESTED(PyBUF_C_CONTIGUOUS) && !(a->contiguity & BB_C_CONTIGUOUS))
+        return refuse(view, "this Julia array is not C-contiguous (Julia's arrays are column-major)");
+    if (REQUESTED(PyBUF_F_CONTIGUOUS) && !(a->contiguity & BB_F_CONTIGUOUS))
+        return refuse(view, "this Julia array is not Fortran-contiguous");
+    if (REQUESTED(PyBUF_ANY_CONTIGUOUS) && a->contiguity == 0)
+        return refuse(view, "this Julia array is not contiguous");
+    if (!REQUESTED(PyBUF_STRIDES) && !(a->contiguity & BB_C_CONTIGUOUS))
+        return refuse(view, "this Julia array is not C-contiguous, so its strides are needed");
+    if (!REQUESTED(PyBUF_ND) && REQUESTED(PyBUF_FORMAT))
+        /* As memoryview does: without a shape the buffer is plain bytes. */
+        return refuse(view, "a format can be had only together with the shape (PyBUF_ND)");
+
+    view->buf = a->ptr;
+    view->len = a->size * a->itemsize;
+    view->itemsize = a->itemsize;
+    view->readonly = a->readonly != 0;
+    view->ndim = (int)a->ndim;
+    view->format = REQUESTED(PyBUF_FORMAT) ? (char *)a->format : NULL;
+    view->shape = a->ndim > 0 ? (Py_ssize_t *)a->shape : NULL;
+    view->strides = a->ndim > 0 ? (Py_ssize_t *)a->strides : NULL;
+    view->suboffsets = NULL;
+    view->internal = NULL;
+    if (!REQUESTED(PyBUF_STRIDES))
+        view->strides = NULL;
+    if (!REQUESTED(PyBUF_ND)) {
+        view->ndim = 1;
+        view->shape = NULL;
+    }
+    if (a->owner != NULL && bb.shared_mask != 0)
+        forbid_resizing(a->owner);
+    a->exports++;
+    bb.exports++;
+    view->obj = Py_NewRef(self);
+    return 0;
+}
+
+void bb_releasebuffer(PyObject *self, Py_buffer *Py_UNUSED(view))
+{
+    bb_array *a = (bb_array *)self;
+    bb.exports--;
+    if (--a->exports > 0)
+        return;
+    if (a->retired != NULL) {
+        a->dims[0] = a->shape[0];
+        a->dims[1] = a->strides[0];
+        a->shape = a->dims;
+        a->strides = a->dims + 1;
+    }
+    while (a->retired != NULL) {
+        bb_retired *r = a->retired;
+        a->retired = r->next;
+        bb_free_slot(r->slot);
+        PyMem_Free(r);
+    }
+}

@@ -1,0 +1,395 @@
+/* JuliaValue, JuliaFunction and JuliaModule: Python objects that hold one Julia object.
+ *
+ * Lifetime: roots[slot], an element of a Vector{Any} that Julia owns, keeps the object alive. Writing
+ * NULL there and putting the slot on the free list lets go of it, and needs neither Julia nor its
+ * lock: it happens in tp_dealloc, on any thread that has the GIL, during a collection as well as
+ * after Julia's end. (Storing NULL needs no write barrier; the collector skips it.) Julia fills slots,
+ * see jlsrc/src/roots.jl. */
+#include "bufferbridge.h"
+#include <stddef.h>
+#include <string.h>
+#include <structmember.h>
+
+PyTypeObject *bb_types[4];
+
+void bb_init_julia(bb_julia *self, void *jl, int64_t slot)
+{
+    self->jl = jl;
+    self->slot = slot;
+    self->vectorcall = bb_vectorcall;
+    self->weakrefs = NULL;
+}
+
+PyObject *bb_new_julia(int class_, void *jl, int64_t slot)
+{
+    bb_julia *self = PyObject_New(bb_julia, bb_types[class_]);
+    if (self == NULL)
+        return NULL;
+    bb_init_julia(self, jl, slot);
+    return (PyObject *)self;
+}
+
+void bb_free_slot(int64_t slot)
+{
+    bb.roots[slot] = NULL;
+    bb.free_slots[bb.nfree++] = slot;
+}
+
+void bb_dealloc_julia(PyObject *o)
+{
+    bb_julia *self = (bb_julia *)o;
+    PyTypeObject *type = Py_TYPE(o);
+
+    if (self->weakrefs != NULL)
+        PyObject_ClearWeakRefs(o);
+    if (type == bb_types[BB_CLASS_ARRAY]) {
+        bb_array *array = (bb_array *)o;
+        if (array->memory_slot >= 0)
+            bb_free_slot(array->memory_slot);
+        if (array->shape != array->dims)
+            PyMem_Free(array->shape);
+    }
+    bb_free_slot(self->slot);
+    PyObject_Free(o);
+    Py_DECREF(type);
+}
+
+/* ---------------------------------------------------------------- calls */
+
+int bb_not_ready(void)
+{
+    switch (bb.status) {
+    case BB_RUNNING:
+        PyErr_SetString(PyExc_RuntimeError,
+                        "Julia before 1.9 can be entered only from the thread that started it; use "
+                        "Julia 1.9 or later to call it from several threads");
+        break;
+    case BB_STOPPED:
+        PyErr_SetString(PyExc_RuntimeError, "Julia has stopped: the process is ending");
+        break;
+    case BB_FORKED:
+        PyErr_SetString(PyExc_RuntimeError,
+                        "Julia does not survive os.fork(); start it in the child only, or use "
+                        "multiprocessing's 'spawn' method");
+        break;
+    default:
+        PyErr_SetString(PyExc_RuntimeError, "Julia is not running; call bufferbridge.init() first");
+    }
+    return -1;
+}
+
+enum { STACK_VALUES = 8 };
+
+static PyObject *call_julia(void *f, PyObject *const *args, Py_ssize_t n, PyObject *kwnames)
+{
+    bb_value stack[STACK_VALUES], *values = stack, result;
+    Py_ssize_t converted = 0;
+    PyObject *out = NULL;
+    int failed = 0;
+
+    if (n > STACK_VALUES && (values = PyMem_Malloc((size_t)n * sizeof *values)) == NULL)
+        return PyErr_NoMemory();
+    for (; converted < n; converted++)
+        if (bb_from_python(args[converted], &values[converted]) < 0) {
+            bb_value_clear(&values[converted]);
+            failed = 1;
+            break;
+        }
+    if (!failed) {
+        result.owner = NULL;
+        if (bb.entry(f, values, n, kwnames, &result) == 0)
+            out = bb_to_python(&result);
+    }
+    for (Py_ssize_t i = 0; i < converted; i++)
+        if (values[i].owner != NULL || values[i].tag == BB_BUFFER)
+            bb_value_clear(&values[i]);
+    if (values != stack)
+        PyMem_Free(values);
+    bb_drain();
+    return out;
+}
+
+PyObject *bb_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    Py_ssize_t n = PyVectorcall_NARGS(nargsf);
+    if (!bb_ready()) {
+        bb_not_ready();
+        return NULL;
+    }
+    if (kwnames != NULL) {
+        Py_ssize_t k = PyTuple_GET_SIZE(kwnames);
+        if (k == 0)
+            kwnames = NULL;
+        n += k;
+    }
+    return call_julia(((bb_julia *)self)->jl, args, n, kwnames);
+}
+
+int bb_call_helper(enum bb_helper h, bb_value *args, int64_t n, bb_value *result)
+{
+    int r;
+    if (!bb_ready())
+        return bb_not_ready();
+    result->owner = NULL;
+    r = bb.entry(bb.helpers[h], args, n, NULL, result);
+    bb_drain();
+    return r;
+}
+
+/* A helper applied to self and Python objects. */
+static PyObject *helper(enum bb_helper h, PyObject *self, PyObject *a, PyObject *b)
+{
+    PyObject *args[3] = {self, a, b};
+    if (!bb_ready()) {
+        bb_not_ready();
+        return NULL;
+    }
+    return call_julia(bb.helpers[h], args, 1 + (a != NULL) + (b != NULL), NULL);
+}
+
+/* ---------------------------------------------------------------- slots */
+
+static int is_dunder(PyObject *name)
+{
+    Py_ssize_t n = PyUnicode_GET_LENGTH(name);
+    return n > 4 && PyUnicode_READ_CHAR(name, 0) == '_' && PyUnicode_READ_CHAR(name, 1) == '_' &&
+           PyUnicode_READ_CHAR(name, n - 1) == '_' && PyUnicode_READ_CHAR(name, n - 2) == '_';
+}
+
+/* Attributes of the type first (few, and documented), then Julia's. Names like __x__ are Python's
+ * own business: asking Julia for them would only slow down every protocol that looks for one. */
+static PyObject *getattro(PyObject *self, PyObject *name)
+{
+    PyObject *found = PyObject_GenericGetAttr(self, name);
+    if (found != NULL || !PyErr_ExceptionMatches(PyExc_AttributeError) || is_dunder(name))
+        return found;
+    PyErr_Clear();
+    return helper(BB_H_GETATTR, self, name, NULL);
+}
+
+/* For modules Julia's names come first: a module may well define `shape`. */
+static PyObject *module_getattro(PyObject *self, PyObject *name)
+{
+    if (is_dunder(name))
+        return PyObject_GenericGetAttr(self, name);
+    return helper(BB_H_GETATTR, self, name, NULL);
+}
+
+static int setattro(PyObject *self, PyObject *name, PyObject *value)
+{
+    if (value == NULL) {
+        PyErr_Format(PyExc_TypeError, "names and fields of Julia objects can't be deleted ('%U')",
+                     name);
+        return -1;
+    }
+    if (is_dunder(name))
+        return PyObject_GenericSetAttr(self, name, value);
+    PyObject *r = helper(BB_H_SETATTR, self, name, value);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+static PyObject *dir(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *names = helper(BB_H_DIR, self, NULL, NULL);
+    if (names == NULL)
+        return NULL;
+    PyObject *own = PyObject_CallMethod((PyObject *)&PyBaseObject_Type, "__dir__", "O", self);
+    if (own != NULL) {
+        PyObject *all = PySequence_List(names);
+        if (all != NULL) {
+            PyObject *r = PyObject_CallMethod(all, "extend", "O", own);
+            Py_XDECREF(r);
+            if (r == NULL)
+                Py_CLEAR(all);
+        }
+        Py_SETREF(names, all);
+        Py_DECREF(own);
+    } else
+        Py_CLEAR(names);
+    return names;
+}
+
+/* repr must work for every object that lives: without Julia it is Python's usual one. */
+static PyObject *repr(PyObject *self)
+{
+    if (!bb_ready())
+        return PyUnicode_FromFormat("<%s at %p>", Py_TYPE(self)->tp_name, (void *)self);
+    return helper(BB_H_REPR, self, NULL, NULL);
+}
+
+static PyObject *str(PyObject *self)
+{
+    if (!bb_ready())
+        return repr(self);
+    return helper(BB_H_STR, self, NULL, NULL);
+}
+
+static Py_hash_t hash(PyObject *self)
+{
+    PyObject *h = helper(BB_H_HASH, self, NULL, NULL);
+    if (h == NULL)
+        return -1;
+    Py_hash_t r = PyObject_Hash(h);
+    Py_DECREF(h);
+    return r;
+}
+
+static PyObject *richcompare(PyObject *a, PyObject *b, int op)
+{
+    static PyObject *ops[6];
+    static const char *const names[6] = {"<", "<=", "==", "!=", ">", ">="};
+
+    if (op == Py_EQ || op == Py_NE) {
+        if (bb_is_julia(a) && bb_is_julia(b) && ((bb_julia *)a)->jl == ((bb_julia *)b)->jl)
+            return PyBool_FromLong(op == Py_EQ);
+        if (!bb_is_julia(b))
+            Py_RETURN_NOTIMPLEMENTED;
+    } else if (!bb_is_julia(b))
+        Py_RETURN_NOTIMPLEMENTED;
+    if (ops[op] == NULL && (ops[op] = PyUnicode_InternFromString(names[op])) == NULL)
+        return NULL;
+    return helper(BB_H_COMPARE, a, ops[op], b);
+}
+
+static Py_ssize_t length(PyObject *self)
+{
+    PyObject *n = helper(BB_H_LENGTH, self, NULL, NULL);
+    if (n == NULL)
+        return -1;
+    Py_ssize_t r = PyLong_AsSsize_t(n);
+    Py_DECREF(n);
+    return r;
+}
+
+static PyObject *subscript(PyObject *self, PyObject *key)
+{
+    return helper(BB_H_GETITEM, self, key, NULL);
+}
+
+static int ass_subscript(PyObject *self, PyObject *key, PyObject *value)
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_TypeError, "items of Julia objects are deleted with Base.delete_b");
+        return -1;
+    }
+    PyObject *r = helper(BB_H_SETITEM, self, key, value);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}
+
+static int truth(PyObject *self)
+{
+    bb_value arg[1] = {{.tag = BB_JULIA, .a.p = ((bb_julia *)self)->jl}}, result;
+    return bb_call_helper(BB_H_TRUTH, arg, 1, &result) < 0 ? -1 : result.a.i != 0;
+}
+
+static int contains(PyObject *self, PyObject *item)
+{
+    PyObject *r = helper(BB_H_CONTAINS, self, item, NULL);
+    if (r == NULL)
+        return -1;
+    int found = PyObject_IsTrue(r);
+    Py_DECREF(r);
+    return found;
+}
+
+/* Julia's iteration protocol, one step a call: the callable that Julia gives raises StopIteration at
+ * the end. */
+static PyObject *iter(PyObject *self)
+{
+    static PyObject *never; /* iter(callable, sentinel) wants one; nothing is equal to this */
+    if (never == NULL && (never = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type)) == NULL)
+        return NULL;
+    PyObject *step = helper(BB_H_ITERATE, self, NULL, NULL);
+    if (step == NULL)
+        return NULL;
+    PyObject *it = PyCallIter_New(step, never);
+    Py_DECREF(step);
+    return it;
+}
+
+static PyObject *no_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    PyErr_Format(PyExc_TypeError, "a %s comes from Julia: use bufferbridge.eval, a call, or "
+                 "bufferbridge.wrap", type->tp_name);
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- types */
+
+static PyMethodDef methods[] = {
+    {"__dir__", dir, METH_NOARGS, "Names of the Julia object and of this Python type."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(bb_julia, vectorcall), READONLY, NULL},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(bb_julia, weakrefs), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+#define COMMON_SLOTS \
+    {Py_tp_new, no_new}, {Py_tp_dealloc, bb_dealloc_julia}, {Py_tp_members, members}, \
+    {Py_tp_call, PyVectorcall_Call}
+
+static PyType_Slot value_slots[] = {
+    COMMON_SLOTS,
+    {Py_tp_doc, "A Julia object. Attributes are Julia's properties; calling it calls it in Julia; "
+                "comparison and hash are Julia's."},
+    {Py_tp_methods, methods},
+    {Py_tp_getattro, getattro},
+    {Py_tp_setattro, setattro},
+    {Py_tp_repr, repr},
+    {Py_tp_str, str},
+    {Py_tp_hash, hash},
+    {Py_tp_richcompare, richcompare},
+    {Py_nb_bool, truth},
+    {Py_mp_length, length},
+    {Py_mp_subscript, subscript},
+    {Py_mp_ass_subscript, ass_subscript},
+    {Py_sq_contains, contains},
+    {Py_tp_iter, iter},
+    {0, NULL},
+};
+
+static PyType_Slot function_slots[] = {
+    COMMON_SLOTS,
+    {Py_tp_doc, "A Julia function: call it with positional and keyword arguments."},
+    {0, NULL},
+};
+
+static PyType_Slot module_slots[] = {
+    COMMON_SLOTS,
+    {Py_tp_doc, "A Julia module: its names are attributes, names that end in ! with _b (push_b)."},
+    {Py_tp_getattro, module_getattro},
+    {0, NULL},
+};
+
+#define FLAGS (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL)
+
+static PyType_Spec specs[] = {
+    {"bufferbridge.JuliaValue", sizeof(bb_julia), 0, FLAGS | Py_TPFLAGS_BASETYPE, value_slots},
+    {"bufferbridge.JuliaFunction", sizeof(bb_julia), 0, FLAGS, function_slots},
+    {"bufferbridge.JuliaModule", sizeof(bb_julia), 0, FLAGS, module_slots},
+};
+
+int bb_make_value_types(PyObject *namespace_)
+{
+    PyObject *bases = NULL;
+    for (int i = 0; i < 3; i++) {
+        bb_types[i] = (PyTypeObject *)PyType_FromSpecWithBases(&specs[i], bases);
+        if (bb_types[i] == NULL)
+            goto fail;
+        if (PyDict_SetItemString(namespace_, strchr(specs[i].name, '.') + 1,
+                                 (PyObject *)bb_types[i]) < 0)
+            goto fail;
+        if (i == 0 && (bases = PyTuple_Pack(1, bb_types[0])) == NULL)
+            goto fail;
+    }
+    Py_DECREF(bases);
+    return 0;
+fail:
+    Py_XDECREF(bases);
+    return -1;
+}

@@ -1,0 +1,249 @@
+/* The one state of the bridge, its start, and what Python sees of the C layer besides the types. */
+#include "bufferbridge.h"
+#include <dlfcn.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+bb_state bb;
+
+/* --------------------------------------------------------- module functions */
+
+static PyObject *py_wrap(PyObject *Py_UNUSED(module), PyObject *o)
+{
+    PyObject *function, *result = NULL;
+    /* bb.start() starts Julia where need be and returns BufferBridge.wrap, a JuliaFunction. */
+    function = PyObject_CallNoArgs(bb.start);
+    if (function == NULL)
+        return NULL;
+    if (!bb_is_julia(function) || !bb_ready()) {
+        Py_DECREF(function);
+        bb_not_ready();
+        return NULL;
+    }
+    bb_value arg = {.tag = BB_OBJECT, .a.p = o, .owner = NULL}, out = {.owner = NULL};
+    if (bb.entry(((bb_julia *)function)->jl, &arg, 1, NULL, &out) == 0)
+        result = bb_to_python(&out);
+    Py_DECREF(function);
+    bb_drain();
+    return result;
+}
+
+static PyObject *py_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    bb_drain();
+    return Py_BuildValue("{s:L,s:L,s:L,s:L,s:L}",
+                         "julia_objects", (long long)(bb.root_count - bb.nfree),
+                         "python_objects", (long long)bb.python_objects,
+                         "pinned_buffers", (long long)bb.pinned_buffers,
+                         "pinned_bytes", (long long)bb.pinned_bytes,
+                         "exports", (long long)bb.exports);
+}
+
+static PyObject *py_status(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromLong(bb.status);
+}
+
+static PyObject *py_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    bb_drain();
+    if (bb.status == BB_RUNNING)
+        bb.status = BB_STOPPED;
+    Py_RETURN_NONE;
+}
+
+/* The Python object for a root slot that the start code filled. */
+static PyObject *py_root(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int class_;
+    long long slot;
+    if (!PyArg_ParseTuple(args, "iL", &class_, &slot))
+        return NULL;
+    return bb_new_julia(class_, bb.roots[slot], slot);
+}
+
+static PyObject *optional_integers(const Py_ssize_t *values, int n)
+{
+    if (values == NULL)
+        Py_RETURN_NONE;
+    PyObject *t = PyTuple_New(n);
+    for (int i = 0; t != NULL && i < n; i++)
+        PyTuple_SET_ITEM(t, i, PyLong_FromSsize_t(values[i]));
+    return t;
+}
+
+/* What an exporter answers to one request, field by field, None for NULL. */
+static PyObject *py_request(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *o;
+    Py_buffer view;
+    int flags;
+    if (!PyArg_ParseTuple(args, "Oi", &o, &flags) || PyObject_GetBuffer(o, &view, flags) < 0)
+        return NULL;
+    PyObject *r = Py_BuildValue(
+        "{s:N,s:n,s:n,s:i,s:i,s:z,s:N,s:N,s:N}", "buf", PyLong_FromVoidPtr(view.buf), "len",
+        view.len, "itemsize", view.itemsize, "readonly", view.readonly, "ndim", view.ndim, "format",
+        view.format, "shape", optional_integers(view.shape, view.ndim), "strides",
+        optional_integers(view.strides, view.ndim), "suboffsets",
+        optional_integers(view.suboffsets, view.ndim));
+    PyBuffer_Release(&view);
+    return r;
+}
+
+static PyMethodDef functions[] = {
+    {"wrap", py_wrap, METH_O,
+     "wrap(obj, /)\n--\n\n"
+     "JuliaArray around PyArray(obj): obj's memory as a Julia array, whatever its layout.\n\n"
+     "obj is any buffer exporter, or has an __array_interface__. Contiguous column-major memory\n"
+     "is a PyArray <: DenseArray, all else a strided AbstractArray; nothing is copied. Raises\n"
+     "TypeError if obj has no memory to share."},
+    {"stats", py_stats, METH_NOARGS,
+     "stats()\n--\n\n"
+     "What the two languages hold of each other, a dict of int:\n"
+     "julia_objects held by Python; python_objects, pinned_buffers and pinned_bytes held by Julia;\n"
+     "exports, the live Py_buffers of JuliaArrays. Zero-cost counters; what Julia has finalized is\n"
+     "let go first."},
+    {"_status", py_status, METH_NOARGS, NULL},
+    {"_stop", py_stop, METH_NOARGS, NULL},
+    {"_root", py_root, METH_VARARGS, NULL},
+    {"_request", py_request, METH_VARARGS,
+     "_request(obj, flags, /)\n--\n\nThe Py_buffer that obj answers with, as a dict."},
+    {NULL, NULL, 0, NULL},
+};
+
+/* Puts the types and functions into a dict (by its id). Returns 0, or -1 with the exception printed:
+ * it is called once, through cffi, which can't raise. */
+static int install(uintptr_t dict_id)
+{
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject *namespace_ = (PyObject *)dict_id;
+    int r = -1;
+
+    if (bb_types[0] != NULL) { /* imported again: the types are the same for ever */
+        static const char *const names[] = {"JuliaValue", "JuliaFunction", "JuliaModule",
+                                            "JuliaArray"};
+        r = 0;
+        for (int i = 0; i < 4 && r == 0; i++)
+            r = PyDict_SetItemString(namespace_, names[i], (PyObject *)bb_types[i]);
+    } else if (bb_make_value_types(namespace_) == 0 && bb_make_array_type(namespace_) == 0)
+        r = 0;
+    PyObject *module_name = PyUnicode_FromString("bufferbridge");
+    for (PyMethodDef *f = functions; r == 0 && module_name != NULL && f->ml_name != NULL; f++) {
+        PyObject *o = PyCFunction_NewEx(f, NULL, module_name);
+        r = o == NULL ? -1 : PyDict_SetItemString(namespace_, f->ml_name, o);
+        Py_XDECREF(o);
+    }
+    Py_XDECREF(module_name);
+    if (r < 0 || PyErr_Occurred())
+        PyErr_Print();
+    PyGILState_Release(gil);
+    return r;
+}
+
+static void set_hook(PyObject **place, PyObject *hooks, const char *name)
+{
+    PyObject *o = PyDict_GetItemString(hooks, name);
+    Py_XINCREF(o);
+    Py_XDECREF(*place);
+    *place = o;
+}
+
+/* The package's Python functions that C calls, in a dict: make_error, make_namedtuple, start. */
+static void set_hooks(uintptr_t dict_id)
+{
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject *hooks = (PyObject *)dict_id;
+    set_hook(&bb.make_error, hooks, "make_error");
+    set_hook(&bb.make_namedtuple, hooks, "make_namedtuple");
+    set_hook(&bb.start, hooks, "start");
+    PyGILState_Release(gil);
+}
+
+/* -------------------------------------------------------------- the start */
+
+static char *message;      /* where the start code's error goes */
+static size_t message_size;
+
+static void report(const char *text) { snprintf(message, message_size, "%s", text); }
+
+static void in_child(void)
+{
+    if (bb.status == BB_RUNNING)
+        bb.status = BB_FORKED;
+}
+
+/* Loads libjulia, initializes it and runs `code`, with three %p for bb_api_function, report and the
+ * slots of its results. Called without the GIL. Returns 0, or -1 with the reason in `error`. */
+static int boot(const char *libjulia, const char *bindir, const char *image, int argc, char **argv,
+                const char *code, uint64_t *results, char *error, size_t error_size)
+{
+    void *lib = dlopen(libjulia, RTLD_NOW | RTLD_GLOBAL);
+    char *text;
+
+    message = error;
+    message_size = error_size;
+    error[0] = 0;
+    if (lib == NULL) {
+        report(dlerror());
+        return -1;
+    }
+    void (*parse_opts)(int *, char ***) = (void (*)(int *, char ***))dlsym(lib, "jl_parse_opts");
+    void (*init)(const char *, const char *) =
+        (void (*)(const char *, const char *))dlsym(lib, "jl_init_with_image");
+    void *(*eval)(const char *) = (void *(*)(const char *))dlsym(lib, "jl_eval_string");
+    if (init == NULL) /* its name on Julia 1.5 */
+        init = (void (*)(const char *, const char *))dlsym(lib, "jl_init_with_image__threading");
+    if (parse_opts == NULL || init == NULL || eval == NULL) {
+        report("this libjulia has not the functions that are needed to start it");
+        return -1;
+    }
+    parse_opts(&argc, &argv);
+    init(bindir, image);
+
+    /* Julia blocks SIGINT for a thread of its own, which would take Ctrl-C from Python. */
+    sigset_t interrupt;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL);
+
+    size_t size = strlen(code) + 128;
+    if ((text = malloc(size)) == NULL) {
+        report("out of memory");
+        return -1;
+    }
+    snprintf(text, size, code, (void *)bb_api_function, (void *)report, (void *)results);
+    bb.thread = PyThread_get_thread_ident();
+    eval(text);
+    free(text);
+    if (error[0] != 0)
+        return -1;
+    if (bb.entry == NULL) {
+        report("the BufferBridge package did not load");
+        return -1;
+    }
+    pthread_atfork(NULL, NULL, in_child);
+    bb.status = BB_RUNNING;
+    return 0;
+}
+
+/* Runs Julia's exit hooks, on the thread that started it. Called with the GIL held or not: what the
+ * hooks print takes it. */
+static void shut_down(const char *libjulia)
+{
+    void *lib = dlopen(libjulia, RTLD_NOW | RTLD_NOLOAD);
+    void (*hook)(int) = lib ? (void (*)(int))dlsym(lib, "jl_atexit_hook") : NULL;
+    if (hook != NULL && bb.status == BB_RUNNING && bb.thread == PyThread_get_thread_ident())
+        hook(0);
+}
+
+/* What the cffi module exports. */
+int bb_install(uintptr_t dict_id) { return install(dict_id); }
+void bb_set_hooks(uintptr_t dict_id) { set_hooks(dict_id); }
+int bb_boot(const char *libjulia, const char *bindir, const char *image, int argc, char **argv,
+            const char *code, uint64_t *results, char *error, size_t error_size)
+{
+    return boot(libjulia, bindir, image, argc, argv, code, results, error, error_size);
+}
+void bb_shut_down(const char *libjulia) { shut_down(libjulia); }

@@ -1,0 +1,241 @@
+/* One Python object into a bb_value and back: the conversion tables of docs/conversion.md, as far as
+ * CPython is concerned. What the value becomes in Julia is decided in jlsrc/src/fromvalue.jl.
+ *
+ * Lifetimes: a bb_value borrows from the object it was made of, which the caller keeps alive, unless
+ * `owner` is set (a temporary made here). A BB_BUFFER is owned by the value until Julia takes it. Both
+ * are given back by bb_value_clear. */
+#include "bufferbridge.h"
+#include <string.h>
+
+void bb_value_clear(bb_value *v)
+{
+    if (v->tag == BB_BUFFER && v->a.p != NULL) {
+        v->tag = BB_NONE;
+        bb_release_now((bb_node *)v->a.p);
+    }
+    Py_CLEAR(v->owner);
+}
+
+static int set_object(bb_value *v, int64_t tag, PyObject *o, int64_t n)
+{
+    v->tag = tag;
+    v->a.p = o;
+    v->b.i = n;
+    return 0;
+}
+
+/* Text as UTF-8. Bytes that were no UTF-8 when they came from Julia or the file system are lone
+ * surrogates in Python (PEP 383) and become those bytes again. */
+static int from_str(PyObject *o, bb_value *v)
+{
+    Py_ssize_t n;
+    const char *s = PyUnicode_AsUTF8AndSize(o, &n);
+    if (s == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
+            return -1;
+        PyErr_Clear();
+        v->owner = PyUnicode_AsEncodedString(o, "utf-8", "surrogateescape");
+        if (v->owner == NULL)
+            return -1;
+        s = PyBytes_AS_STRING(v->owner);
+        n = PyBytes_GET_SIZE(v->owner);
+    }
+    v->tag = BB_STR;
+    v->a.p = (void *)s;
+    v->b.i = n;
+    return 0;
+}
+
+static int from_int(PyObject *o, bb_value *v)
+{
+    int overflow;
+    long long i = PyLong_AsLongLongAndOverflow(o, &overflow);
+    if (i == -1 && !overflow && PyErr_Occurred())
+        return -1;
+    if (!overflow) {
+        v->tag = BB_INT;
+        v->a.i = i;
+        return 0;
+    }
+    PyObject *digits = PyNumber_ToBase(o, 16); /* "-0x1f", for Julia's parse */
+    if (digits == NULL)
+        return -1;
+    v->owner = digits;
+    if (from_str(digits, v) < 0)
+        return -1;
+    v->tag = BB_BIGINT;
+    return 0;
+}
+
+static int from_complex(PyObject *o, bb_value *v)
+{
+    Py_complex c = PyComplex_AsCComplex(o);
+    if (c.real == -1.0 && PyErr_Occurred())
+        return -1;
+    v->tag = BB_COMPLEX;
+    v->a.d = c.real;
+    v->b.d = c.imag;
+    return 0;
+}
+
+static int from_tuple(PyObject *o, bb_value *v)
+{
+    int64_t tag = BB_TUPLE;
+    if (!PyTuple_CheckExact(o)) {
+        PyObject *fields = PyObject_GetAttrString((PyObject *)Py_TYPE(o), "_fields");
+        if (fields == NULL)
+            PyErr_Clear();
+        else if (PyTuple_Check(fields) && PyTuple_GET_SIZE(fields) == PyTuple_GET_SIZE(o))
+            tag = BB_NAMEDTUPLE;
+        Py_XDECREF(fields);
+    }
+    return set_object(v, tag, o, PyTuple_GET_SIZE(o));
+}
+
+/* numpy.generic, once NumPy has been imported by somebody; we never import it. */
+static PyTypeObject *numpy_generic(void)
+{
+    static PyTypeObject *generic;
+    static PyObject *name;
+    if (generic != NULL)
+        return generic;
+    if (name == NULL && (name = PyUnicode_InternFromString("numpy")) == NULL)
+        goto none;
+    PyObject *module = PyImport_GetModule(name);
+    if (module == NULL)
+        goto none;
+    PyObject *type = PyObject_GetAttrString(module, "generic");
+    Py_DECREF(module);
+    if (type == NULL)
+        goto none;
+    if (PyType_Check(type))
+        generic = (PyTypeObject *)type; /* kept for ever */
+    else
+        Py_DECREF(type);
+none:
+    PyErr_Clear();
+    return generic;
+}
+
+/* NumPy's numbers: each is a buffer of one item. 1: done; 0: not a number that Julia has. */
+static int from_numpy_scalar(PyObject *o, bb_value *v)
+{
+    Py_buffer view;
+    int swapped, kind;
+
+    if (!PyObject_CheckBuffer(o))
+        return 0;
+    if (PyObject_GetBuffer(o, &view, PyBUF_FULL_RO) < 0) {
+        PyErr_Clear();
+        return 0;
+    }
+    kind = view.ndim == 0 && view.format ? bb_kind_of_format(view.format, &swapped) : BB_K_NONE;
+    if (kind == BB_K_NONE || view.len != bb_kind_size(kind)) {
+        PyBuffer_Release(&view);
+        return 0;
+    }
+    if (kind == BB_K_C64) {
+        double c[2];
+        memcpy(c, view.buf, sizeof c);
+        v->tag = BB_COMPLEX;
+        v->a.d = c[0];
+        v->b.d = c[1];
+    } else {
+        v->tag = BB_SCALAR;
+        v->a.i = 0;
+        v->b.i = kind;
+        memcpy(&v->a, view.buf, (size_t)view.len);
+    }
+    PyBuffer_Release(&view);
+    return 1;
+}
+
+static int from_other(PyObject *o, bb_value *v)
+{
+    PyTypeObject *generic = numpy_generic();
+    int r;
+
+    if (PyUnicode_Check(o))
+        return from_str(o, v);
+    if (generic != NULL && PyType_IsSubtype(Py_TYPE(o), generic)) {
+        r = from_numpy_scalar(o, v);
+        if (r != 0)
+            return r < 0 ? -1 : 0;
+    }
+    if (PyLong_Check(o))
+        return from_int(o, v);
+    if (PyFloat_Check(o)) {
+        v->tag = BB_FLOAT;
+        v->a.d = PyFloat_AS_DOUBLE(o);
+        return 0;
+    }
+    if (PyComplex_Check(o))
+        return from_complex(o, v);
+    if (PyTuple_Check(o))
+        return from_tuple(o, v);
+    if (PyList_Check(o))
+        return set_object(v, BB_LIST, o, PyList_GET_SIZE(o));
+    if (PyDict_Check(o))
+        return set_object(v, BB_DICT, o, PyDict_Size(o));
+    if (PyAnySet_Check(o))
+        return set_object(v, BB_SET, o, PySet_Size(o));
+    if (PyRange_Check(o))
+        return set_object(v, BB_RANGE, o, 0);
+    /* Before buffers: ctypes' function pointers are both, and are meant to be called. */
+    if (PyCallable_Check(o))
+        return set_object(v, BB_CALLABLE, o, 0);
+    r = bb_acquire(o, v);
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    return set_object(v, BB_OBJECT, o, 0);
+}
+
+int bb_from_python(PyObject *o, bb_value *v)
+{
+    v->owner = NULL;
+    if (PyLong_CheckExact(o))
+        return from_int(o, v);
+    if (PyFloat_CheckExact(o)) {
+        v->tag = BB_FLOAT;
+        v->a.d = PyFloat_AS_DOUBLE(o);
+        return 0;
+    }
+    if (bb_is_julia(o)) {
+        v->tag = BB_JULIA;
+        v->a.p = ((bb_julia *)o)->jl;
+        return 0;
+    }
+    if (PyUnicode_CheckExact(o))
+        return from_str(o, v);
+    if (o == Py_None) {
+        v->tag = BB_NONE;
+        return 0;
+    }
+    if (PyBool_Check(o)) {
+        v->tag = BB_BOOL;
+        v->a.i = o == Py_True;
+        return 0;
+    }
+    if (PyComplex_CheckExact(o))
+        return from_complex(o, v);
+    if (PyTuple_CheckExact(o))
+        return set_object(v, BB_TUPLE, o, PyTuple_GET_SIZE(o));
+    v->tag = BB_NONE; /* nothing to clear if what follows fails */
+    return from_other(o, v);
+}
+
+PyObject *bb_to_python(bb_value *v)
+{
+    switch (v->tag) {
+    case BB_NONE: return Py_NewRef(Py_None);
+    case BB_BOOL: return PyBool_FromLong(v->a.i != 0);
+    case BB_INT: return PyLong_FromLongLong(v->a.i);
+    case BB_UINT: return PyLong_FromUnsignedLongLong((uint64_t)v->a.i);
+    case BB_FLOAT: return PyFloat_FromDouble(v->a.d);
+    case BB_COMPLEX: return PyComplex_FromDoubles(v->a.d, v->b.d);
+    case BB_OBJECT: return (PyObject *)v->a.p;
+    }
+    PyErr_Format(PyExc_SystemError, "bufferbridge: a value of unknown kind %lld came from Julia",
+                 (long long)v->tag);
+    return NULL;
+}

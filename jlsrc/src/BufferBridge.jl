@@ -1,0 +1,55 @@
+"""
+    BufferBridge
+
+Julia's side of bufferbridge: Python and Julia on the same memory, in one process.
+
+The module is loaded into a Python process by the `bufferbridge` package, which calls
+[`start`](@ref BufferBridge.start). Without that its array types and layouts work on plain memory (the
+tests use them so), and everything that needs Python throws.
+
+The files, in the order in which they build on each other:
+
+| file            | concern                                                              |
+|-----------------|----------------------------------------------------------------------|
+| `compat.jl`     | what differs between Julia's versions, and nothing else               |
+| `wire.jl`       | the structs and functions shared with the C layer                     |
+| `roots.jl`      | Julia objects that Python holds                                       |
+| `pyobject.jl`   | Python objects that Julia holds; calling them; their exceptions       |
+| `format.jl`     | element types and PEP 3118 formats                                    |
+| `pyarray.jl`    | Python memory as arrays: `PyArray` and kin                            |
+| `frombuffer.jl` | which array type a Python buffer becomes                              |
+| `layout.jl`     | the strided memory of Julia arrays, for Python                        |
+| `fromvalue.jl`  | Python values to Julia                                                |
+| `topython.jl`   | Julia values to Python                                                |
+| `errors.jl`     | Julia exceptions to Python                                            |
+| `streams.jl`    | `stdout` and `stderr` are Python's                                    |
+| `items.jl`      | indexing, slicing and assignment of a JuliaArray                      |
+| `slots.jl`      | attributes, display, comparison and iteration of Julia objects        |
+| `evaluate.jl`   | `eval` and `include`                                                  |
+| `start.jl`      | the entry from Python, and the start                                  |
+"""
+module BufferBridge
+
+using LinearAlgebra: Adjoint, Transpose, transpose
+import Logging
+
+export PyArray, PyStridedArray, PyIndirectArray, PyObject, PyException
+
+include("compat.jl")
+include("wire.jl")
+include("roots.jl")
+include("pyobject.jl")
+include("format.jl")
+include("pyarray.jl")
+include("frombuffer.jl")
+include("layout.jl")
+include("fromvalue.jl")
+include("topython.jl")
+include("errors.jl")
+include("streams.jl")
+include("items.jl")
+include("slots.jl")
+include("evaluate.jl")
+include("start.jl")
+
+end

@@ -1,0 +1,140 @@
+# Julia exceptions to Python. The Python classes, by number, are in bufferbridge/_errors.py.
+
+const KIND_ERROR = 0
+const KIND_INDEX = 1
+const KIND_KEY = 2
+const KIND_VALUE = 3
+const KIND_TYPE = 4
+const KIND_ATTRIBUTE = 5
+const KIND_NAME = 6
+const KIND_ZERO_DIVISION = 7
+const KIND_MEMORY = 8
+const KIND_INTERRUPT = 9
+const KIND_EOF = 10
+const KIND_OS = 11
+const KIND_RECURSION = 12
+const KIND_SYNTAX = 13
+const KIND_OVERFLOW = 14
+const KIND_ASSERTION = 15
+const KIND_BUFFER = 16
+const KIND_STOP_ITERATION = 17
+
+"An attribute that is not there. `cause` is Julia's exception, if there was one."
+struct NoAttribute <: Exception
+    cause::Any
+    message::String
+end
+Base.showerror(io::IO, e::NoAttribute) = print(io, e.message)
+
+"The end of an iteration from Python."
+struct StopIteration <: Exception end
+
+"Code that does not parse, with the place in it."
+struct SyntaxError <: Exception
+    cause::Any
+    message::String
+end
+Base.showerror(io::IO, e::SyntaxError) = print(io, e.message)
+
+"""
+    errorkind(e) -> Int
+
+Which Python exception is natural for `e`. Packages may add methods.
+"""
+errorkind(@nospecialize(e)) = KIND_ERROR
+errorkind(::BoundsError) = KIND_INDEX
+errorkind(::StringIndexError) = KIND_INDEX
+errorkind(::KeyError) = KIND_KEY
+errorkind(::Union{ArgumentError,DomainError,DimensionMismatch,InexactError,FormatError}) = KIND_VALUE
+errorkind(::Union{MethodError,TypeError,UndefKeywordError,PyTypeError}) = KIND_TYPE
+errorkind(::Union{NoAttribute,FieldErrors}) = KIND_ATTRIBUTE
+errorkind(::UndefVarError) = KIND_NAME
+errorkind(::DivideError) = KIND_ZERO_DIVISION
+errorkind(::OutOfMemoryError) = KIND_MEMORY
+errorkind(::InterruptException) = KIND_INTERRUPT
+errorkind(::EOFError) = KIND_EOF
+errorkind(::Union{SystemError,Base.IOError}) = KIND_OS
+errorkind(::StackOverflowError) = KIND_RECURSION
+errorkind(::SyntaxError) = KIND_SYNTAX
+errorkind(::OverflowError) = KIND_OVERFLOW
+errorkind(::AssertionError) = KIND_ASSERTION
+errorkind(::StopIteration) = KIND_STOP_ITERATION
+errorkind(e::LoadError) = errorkind(e.error)
+
+"The exception a Python user should see as `.exception`."
+causeof(@nospecialize(e)) = e
+causeof(e::Union{NoAttribute,SyntaxError}) = e.cause === nothing ? e : e.cause
+
+"""
+    raise(e, backtrace)
+
+Sets the Python exception for a Julia exception. Never throws.
+"""
+function raise(@nospecialize(e), backtrace)
+    try
+        inner = e
+        while inner isa LoadError # include's wrapping, for the file and line
+            inner = inner.error
+        end
+        if inner isa PyException
+            o = inner.exception
+            GC.@preserve o @api restore(pointerof(o)::Ptr{Cvoid})::Cvoid
+            return nothing
+        end
+        message = describe(e)
+        exception = newjulia(CLASS_VALUE, causeof(inner))
+        trace = newjulia(CLASS_VALUE, backtrace)
+        GC.@preserve message @api raise(errorkind(inner)::Int64, pointer(message)::Ptr{UInt8}, sizeof(message)::Int64, exception::Ptr{Cvoid}, trace::Ptr{Cvoid})::Cvoid
+    catch nested
+        # Out of memory, most likely: the plainest message there can be.
+        message = "a Julia exception could not be described"
+        GC.@preserve message @api raise(KIND_ERROR::Int64, pointer(message)::Ptr{UInt8}, sizeof(message)::Int64, C_NULL::Ptr{Cvoid}, C_NULL::Ptr{Cvoid})::Cvoid
+    end
+    return nothing
+end
+
+function describe(@nospecialize(e))
+    text = try
+        sprint(showerror, e)
+    catch
+        "$(typeof(e)) (showing it failed)"
+    end
+    return e isa MethodError ? text * methodhint(e) : text
+end
+
+# A method that wants an Array, and memory that can't be one: say which argument and what to do.
+function methodhint(e::MethodError)
+    lines = String[]
+    for (i, x) in enumerate(e.args isa Tuple ? e.args : ())
+        why = arrayhint(x)
+        why === nothing || push!(lines, "\nArgument $i is Python memory that can't be an Array: $why")
+    end
+    return join(lines)
+end
+
+arrayhint(@nospecialize(x)) = nothing
+arrayhint(x::PyArray) = x.readonly ?
+    "it is read-only. Pass a copy (x.copy(), np.array(x)), or declare the argument as DenseArray or AbstractArray." :
+    "it was wrapped as a PyArray. Pass the object itself, or declare the argument as DenseArray or AbstractArray."
+arrayhint(x::PyStridedArray) =
+    "its items are not contiguous in column-major order, not aligned, byte-swapped, or read-only. Pass " *
+    "np.asfortranarray(x) or another copy, or declare the argument as AbstractArray."
+arrayhint(x::PyIndirectArray) =
+    "its rows are reached through pointers. Pass a copy, or declare the argument as AbstractArray."
+arrayhint(x::Union{PermutedDimsArray{T,N,P,I,<:Array},Transpose{T,<:Array}}) where {T,N,P,I} =
+    "it is row-major. Pass np.asfortranarray(x), which is column-major, or declare the argument as AbstractArray."
+
+"""
+The text of a backtrace that `raise` was given, up to where Python called. Frames are looked up one by
+one: those of Python itself are not asked for, since reading foreign debug information is slow and, on
+some systems, noisy.
+"""
+function backtracetext(backtrace)
+    frames = StackTraces.StackFrame[]
+    for ip in backtrace
+        found = StackTraces.lookup(ip)
+        any(f -> f.func === :entry && endswith(String(f.file), "start.jl"), found) && break
+        append!(frames, (f for f in found if !f.from_c))
+    end
+    return sprint(Base.show_backtrace, frames)
+end

@@ -1,0 +1,189 @@
+# Which array a Python buffer becomes: the most natural type that shares its memory.
+#
+# Ownership: C acquired the buffer and hands over a BufferInfo. `adopt` ties its release to the Julia
+# object that owns the wrapped memory (compat.jl, memoryowner): from then on the buffer lives as long
+# as anything in Julia can reach that memory. If anything throws before, C releases the buffer, since
+# the value's tag still says that it holds one (csrc/values.c, bb_value_clear).
+
+"Collections are made when Julia pins more of Python's memory than this, in bytes."
+const PIN_LIMIT = Ref{Int}(0)
+const MIN_PIN_LIMIT = 256 << 20
+
+# Julia's collector knows nothing of the size of Python's buffers, so that it would let them pile up.
+# A young collection finds most of them; after a full one the limit follows what is in real use.
+@noinline function collectpinned()
+    GC.gc(false)
+    @api drain()::Cvoid
+    if pinnedbytes() > PIN_LIMIT[] ÷ 2
+        GC.gc(true)
+        @api drain()::Cvoid
+    end
+    PIN_LIMIT[] = max(MIN_PIN_LIMIT, 2 * pinnedbytes())
+    return nothing
+end
+
+function adopt(v::Ptr{Value}, a::Array)
+    finalizer(ReleaseNode(geta(Ptr{Cvoid}, v)), memoryowner(a))
+    settag!(v, TAG_NONE)
+    pinnedbytes() > PIN_LIMIT[] && collectpinned()
+    return nothing
+end
+
+dims(p::Ptr{Int64}, ::Val{N}) where {N} = ntuple(d -> unsafe_load(p, d), Val(N))
+
+# The items as an Array. Memory without items may have no address at all.
+function wraparray(::Type{T}, b::BufferInfo, size::NTuple{N,Int}) where {T,N}
+    b.ptr == C_NULL && return Array{T,N}(undef, size)
+    return unsafe_wrap(Array, Ptr{T}(b.ptr), size)
+end
+
+isplain(b::BufferInfo) =
+    b.kind != 0 && (b.flags & (ALIGNED | SWAPPED)) == ALIGNED && b.suboffsets == C_NULL
+
+"""
+    frombuffer(v::Ptr{Value}) -> AbstractArray
+
+The buffer in `v` as the natural Julia array: an `Array` where the memory is writable, aligned, native
+and column-major; its transpose or permutation where it is row-major; a `PyArray` where it is
+read-only and column-major; otherwise a `PyStridedArray` or `PyIndirectArray`.
+"""
+function frombuffer(v::Ptr{Value})
+    b = unsafe_load(geta(Ptr{BufferInfo}, v))
+    if isplain(b) && b.readonly == 0
+        if b.flags & F_CONTIGUOUS != 0
+            return naturalarray(b, v)
+        elseif b.flags & C_CONTIGUOUS != 0
+            return rowmajor(b, v)
+        end
+    end
+    return wrapbuffer(v)
+end
+
+# One branch for each type C knows, so that common arrays are made without dynamic dispatch.
+@eval function naturalarray(b::BufferInfo, v::Ptr{Value})
+    kind = b.kind
+    $([:(kind == $i && return columnmajor($T, b, v)) for (i, T) in enumerate(KINDS)]...)
+    error("unknown kind of element ", kind)
+end
+
+function columnmajor(::Type{T}, b::BufferInfo, v::Ptr{Value}) where {T}
+    if b.ndim == 1
+        a1 = wraparray(T, b, (unsafe_load(b.shape),))
+        adopt(v, a1)
+        return a1
+    elseif b.ndim == 2
+        a2 = wraparray(T, b, (unsafe_load(b.shape, 1), unsafe_load(b.shape, 2)))
+        adopt(v, a2)
+        return a2
+    end
+    return columnmajor(T, b, v, Val(b.ndim))
+end
+
+function columnmajor(::Type{T}, b::BufferInfo, v::Ptr{Value}, N::Val) where {T}
+    a = wraparray(T, b, dims(b.shape, N))
+    adopt(v, a)
+    return a
+end
+
+@eval function rowmajor(b::BufferInfo, v::Ptr{Value})
+    kind = b.kind
+    $([:(kind == $i && return rowmajor($T, b, v)) for (i, T) in enumerate(KINDS)]...)
+    error("unknown kind of element ", kind)
+end
+
+function rowmajor(::Type{T}, b::BufferInfo, v::Ptr{Value}) where {T}
+    if b.ndim == 2
+        a = wraparray(T, b, (unsafe_load(b.shape, 2), unsafe_load(b.shape, 1)))
+        adopt(v, a)
+        return transpose(a) # which BLAS knows
+    end
+    return rowmajor(T, b, v, Val(b.ndim))
+end
+
+function rowmajor(::Type{T}, b::BufferInfo, v::Ptr{Value}, N::Val) where {T}
+    a = wraparray(T, b, reverse(dims(b.shape, N)))
+    adopt(v, a)
+    return PermutedDimsArray(a, reverse(ntuple(identity, N)))
+end
+
+"""
+    wrapbuffer(v::Ptr{Value}) -> PyArray, PyStridedArray or PyIndirectArray
+
+The buffer in `v` as a wrapper around its memory, whatever the layout.
+"""
+function wrapbuffer(v::Ptr{Value})
+    b = unsafe_load(geta(Ptr{BufferInfo}, v))
+    T, swapped = elementtype(unsafe_string(b.format), b.itemsize)
+    return wrapbuffer(T, Val(b.ndim), swapped, b, v)
+end
+
+function wrapbuffer(::Type{T}, N::Val, swapped::Bool, b::BufferInfo, v::Ptr{Value}) where {T}
+    size = dims(b.shape, N)
+    readonly = b.readonly != 0
+    if b.suboffsets != C_NULL
+        owner = Vector{UInt8}(undef, 0)
+        x = PyIndirectArray(T, owner, b.ptr, dims(b.strides, N), dims(b.suboffsets, N), size, readonly, swapped)
+        adopt(v, owner)
+        return x
+    end
+    aligned = b.flags & ALIGNED != 0 && UInt(b.ptr) % Base.datatype_alignment(T) == 0
+    if !swapped && aligned && b.flags & F_CONTIGUOUS != 0
+        a = wraparray(T, b, size)
+        adopt(v, a)
+        return PyArray(a, readonly)
+    end
+    strides = dims(b.strides, N)
+    # Bytes from the first element to the lowest and to the highest one.
+    if any(iszero, size)
+        low = high = 0
+        strides = map(zero, strides)
+        span = 0
+    else
+        low = sum(ntuple(d -> min(0, (size[d] - 1) * strides[d]), N))
+        high = sum(ntuple(d -> max(0, (size[d] - 1) * strides[d]), N))
+        span = high - low + sizeof(T)
+    end
+    S = !swapped && aligned && all(s -> s % sizeof(T) == 0, strides) ? T : UInt8
+    return wrapstrided(T, S, b, v, b.ptr + low, span, -low, strides, size, readonly, swapped)
+end
+
+PyIndirectArray(::Type{T}, owner, ptr, strides::NTuple{N,Int}, suboffsets, size, readonly, swapped) where {T,N} =
+    PyIndirectArray{T,N}(owner, ptr, strides, suboffsets, size, readonly, swapped)
+
+function wrapstrided(::Type{T}, ::Type{S}, b, v, start, span, offset, strides::NTuple{N,Int}, size,
+                     readonly, swapped) where {T,S,N}
+    parent = b.ptr == C_NULL ? S[] : unsafe_wrap(Array, Ptr{S}(start), span ÷ sizeof(S))
+    adopt(v, parent)
+    return PyStridedArray{T,N,S}(parent, offset ÷ sizeof(S), strides .÷ sizeof(S), size, readonly, swapped)
+end
+
+function PyArray(o::PyObject)
+    withgil() do
+        withvalue() do v
+            r = GC.@preserve o @api acquire(pointerof(o)::Ptr{Cvoid}, v::Ptr{Value})::Cint
+            r < 0 && throwpython()
+            r == 0 && throw(PyTypeError("this Python object has no memory to share: it exports no " *
+                                        "buffer (PEP 3118) and has no __array_interface__"))
+            return wrapbuffer(v)
+        end
+    end
+end
+
+"A TypeError for Python, from Julia code of the bridge."
+struct PyTypeError <: Exception
+    message::String
+end
+Base.showerror(io::IO, e::PyTypeError) = print(io, e.message)
+
+"Runs `f(v)` with a value of its own, and drops afterwards what the value still holds."
+function withvalue(f)
+    cell = Ref(Value(TAG_NONE, 0, 0, C_NULL))
+    GC.@preserve cell begin
+        v = Base.unsafe_convert(Ptr{Value}, cell)
+        try
+            return f(v)
+        finally
+            @api clear(v::Ptr{Value})::Cvoid
+        end
+    end
+end

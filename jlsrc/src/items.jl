@@ -1,0 +1,100 @@
+# x[...] of a JuliaArray, where C can't do it alone: slices, elements that are no plain numbers, and
+# assignment. C has parsed the index (csrc/juliaarray.c): per axis a start, a step and a count, from
+# zero; the count is -1 for a single index.
+
+function indices(x::AbstractArray, axes::Ptr{Int64}, n::Int)
+    return ntuple(n) do d
+        start, step, count = (unsafe_load(axes, 3 * (d - 1) + k) for k in 1:3)
+        first = Base.first(Base.axes(x, d)) + start
+        if count < 0
+            first
+        elseif start == 0 && step == 1 && count == size(x, d)
+            Colon()
+        elseif step == 1
+            first:first+count-1
+        else
+            range(first; step = step, length = count)
+        end
+    end
+end
+
+"`x[...]` in Python: an element where all axes have one index, otherwise a view."
+function arrayget(@nospecialize(x::AbstractArray), axes::Int64, n::Int64)
+    I = indices(x, Ptr{Int64}(axes), n)
+    if all(i -> i isa Int, I)
+        return x[I...]
+    end
+    return n == 0 ? view(x) : view(x, I...)
+end
+
+"`x[...] = value` in Python, where arrays broadcast as in NumPy."
+function arrayset(@nospecialize(x::AbstractArray), axes::Int64, n::Int64, @nospecialize(value))
+    isreadonly(memoryof(x)) && throwreadonly()
+    I = indices(x, Ptr{Int64}(axes), n)
+    if all(i -> i isa Int, I)
+        x[I...] = value isa AbstractArray{<:Any,0} ? value[] : value
+    else
+        assign!(view(x, I...), value)
+    end
+    return nothing
+end
+
+memoryof(x) = parent(x) === x ? x : memoryof(parent(x))
+memoryof(x::PyStridedArray) = x
+memoryof(x::PyArray) = x
+
+assign!(x::AbstractArray, @nospecialize(value)) = fill!(x, value)
+
+function assign!(x::AbstractArray{T,N}, value::AbstractArray) where {T,N}
+    # NumPy aligns shapes at the last axis, Julia at the first one.
+    sizes = size(value)
+    extra = length(sizes) - N
+    extra > 0 && all(isequal(1), sizes[1:extra]) && (sizes = sizes[extra+1:end])
+    source = length(sizes) == N && extra <= 0 && extra == 0 ? value :
+             reshape(value, ntuple(d -> d <= N - length(sizes) ? 1 : sizes[d-(N-length(sizes))], Val(N)))
+    for d in 1:N
+        size(source, d) in (1, size(x, d)) || throw(DimensionMismatch(
+            "could not broadcast an array of shape $(size(value)) into shape $(size(x))"))
+    end
+    x .= overlap(x, source) ? copy(source) : source
+    return nothing
+end
+
+# Python may hand us two arrays of the same memory that Julia believes to be unrelated.
+function overlap(a::AbstractArray, b::AbstractArray)
+    la, lb = layout(a), layout(b)
+    (la isa NotShared || lb isa NotShared) && return true
+    loa, hia = extent(la, sizeof(eltype(a)))
+    lob, hib = extent(lb, sizeof(eltype(b)))
+    return loa < hib && lob < hia
+end
+
+function extent(l::Layout, itemsize)
+    ends = [(n - 1) * s for (n, s) in zip(l.size, l.strides)]
+    p = Int(l.ptr)
+    return p + sum(min.(0, ends)), p + sum(max.(0, ends)) + itemsize
+end
+
+"The descriptor of a Vector that was resized; see csrc/juliaarray.c."
+function arrayrefresh(@nospecialize(x::AbstractArray))
+    writelayout!(x)
+    return nothing
+end
+
+"Why the memory of `x` can't be shared, for BufferError."
+function whynotshared(@nospecialize(x::AbstractArray))
+    l = layout(x)
+    reason = l isa NotShared ? l.reason : "it can be; ask again"
+    return "the memory of this $(shortname(x)) can't be shared: $reason; numpy.asarray(x) makes a copy"
+end
+
+shortname(x) = string(nameof(typeof(x)), "{", eltype(x), "}")
+
+"An array that can be shared and is a copy of `x`, or its elements as a Vector of anything else."
+function sharedcopy(x::AbstractArray)
+    y = collect(x)
+    return layout(y) isa NotShared ? nothing : y
+end
+
+"The elements as a tuple, in column-major order: each goes to Python by itself."
+elements(x::AbstractArray) = Tuple(x)

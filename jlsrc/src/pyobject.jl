@@ -1,0 +1,171 @@
+# Python objects that Julia holds, what can be done with them, and Python's exceptions.
+#
+# A handle is a strong reference that C allocated together with a list node. Its finalizer, which may
+# run on any thread and without the GIL, only puts the node on a list; C lets go of the object when it
+# next has the GIL (csrc/acquire.c). All else here needs the GIL and takes it where it is missing.
+
+# bb_handle: node (next, is_buffer), object
+const HANDLE_OBJECT = 16
+
+struct ReleaseNode
+    node::Ptr{Cvoid}
+end
+(r::ReleaseNode)(_) = @api release_later(r.node::Ptr{Cvoid})::Cvoid
+
+"""
+    PyObject
+
+A Python object. It can be called, its attributes are properties, and it goes back to Python as the
+very same object. `string(o)` and `repr(o)` are Python's.
+"""
+mutable struct PyObject
+    handle::Ptr{Cvoid}
+
+    # Takes a new reference to a borrowed object.
+    function PyObject(borrowed::Ptr{Cvoid})
+        handle = @api hold(borrowed::Ptr{Cvoid})::Ptr{Cvoid}
+        handle == C_NULL && throwpython()
+        o = new(handle)
+        finalizer(ReleaseNode(handle), o)
+        return o
+    end
+end
+
+"The `PyObject *` of a handle; valid while the handle is."
+pointerof(o::PyObject) = unsafe_load(Ptr{Ptr{Cvoid}}(getfield(o, :handle) + HANDLE_OBJECT))
+
+# A handle for a new reference, which it takes. C_NULL: throws the exception that is set.
+function owned(p::Ptr{Cvoid})
+    p == C_NULL && throwpython()
+    try
+        return PyObject(p)
+    finally
+        @api decref(p::Ptr{Cvoid})::Cvoid
+    end
+end
+
+"""
+    PyException <: Exception
+
+A Python exception on its way through Julia; `.exception` is the object. Where it reaches Python again
+it is that object, with its traceback.
+"""
+struct PyException <: Exception
+    exception::PyObject
+end
+
+"Throws the Python exception that is set, which is cleared."
+@noinline function throwpython()
+    p = @api fetch()::Ptr{Cvoid}
+    p == C_NULL && error("Python reported an error but set no exception")
+    throw(PyException(owned(p)))
+end
+
+"Runs `f()` with the GIL held by this thread, whether it was or not."
+function withgil(f)
+    connected() || error("there is no Python in this process: BufferBridge was not started by bufferbridge")
+    state = @api gil_ensure()::Int64
+    try
+        return f()
+    finally
+        @api gil_release(state::Int64)::Cvoid
+    end
+end
+
+"""
+    PyFunction <: Function
+
+A Python callable as a Julia function. Arguments and result are converted as in calls from Python.
+"""
+struct PyFunction <: Function
+    object::PyObject
+end
+
+function (f::PyFunction)(args...; kwargs...)
+    callpython(f.object, args, kwargs)
+end
+
+function (o::PyObject)(args...; kwargs...)
+    callpython(o, args, kwargs)
+end
+
+function callpython(o::PyObject, @nospecialize(args::Tuple), kwargs)
+    withgil() do
+        flushstreams()
+        names = isempty(kwargs) ? C_NULL : topython(Tuple(string(k) for k in keys(kwargs)))
+        try
+            values = Ptr{Cvoid}[]
+            try
+                for x in args
+                    push!(values, topython(x))
+                end
+                for x in Base.values(values_of(kwargs))
+                    push!(values, topython(x))
+                end
+            catch
+                foreach(p -> @api(decref(p::Ptr{Cvoid})::Cvoid), values)
+                rethrow()
+            end
+            n = length(values)
+            p = GC.@preserve o values @api call(pointerof(o)::Ptr{Cvoid}, pointer(values)::Ptr{Ptr{Cvoid}}, n::Int64, names::Ptr{Cvoid})::Ptr{Cvoid}
+            return fromnew(p)
+        finally
+            names == C_NULL || @api decref(names::Ptr{Cvoid})::Cvoid
+        end
+    end
+end
+
+values_of(kwargs) = (; kwargs...)
+
+# The Julia value of a new reference, which is dropped.
+function fromnew(p::Ptr{Cvoid})
+    p == C_NULL && throwpython()
+    try
+        return unbox(p)
+    finally
+        @api decref(p::Ptr{Cvoid})::Cvoid
+    end
+end
+
+function Base.getproperty(o::PyObject, name::Symbol)
+    s = String(name)
+    withgil() do
+        GC.@preserve o s fromnew(@api getattr(pointerof(o)::Ptr{Cvoid}, pointer(s)::Ptr{UInt8}, sizeof(s)::Int64)::Ptr{Cvoid})
+    end
+end
+
+function Base.setproperty!(o::PyObject, name::Symbol, @nospecialize(x))
+    s = String(name)
+    withgil() do
+        p = topython(x)
+        r = GC.@preserve o s @api setattr(pointerof(o)::Ptr{Cvoid}, pointer(s)::Ptr{UInt8}, sizeof(s)::Int64, p::Ptr{Cvoid})::Cint
+        @api decref(p::Ptr{Cvoid})::Cvoid
+        r == 0 || throwpython()
+    end
+    return x
+end
+
+function Base.propertynames(o::PyObject, private::Bool = false)
+    names = withgil() do
+        GC.@preserve o fromnew(@api dir(pointerof(o)::Ptr{Cvoid})::Ptr{Cvoid})
+    end
+    return Symbol[Symbol(n) for n in names]
+end
+
+pytext(o::PyObject, plain) = withgil() do
+    GC.@preserve o fromnew(@api repr(pointerof(o)::Ptr{Cvoid}, plain::Int64)::Ptr{Cvoid})::String
+end
+
+Base.show(io::IO, o::PyObject) = print(io, "PyObject(", pytext(o, 0), ")")
+Base.print(io::IO, o::PyObject) = print(io, pytext(o, 1))
+Base.string(o::PyObject) = pytext(o, 1)
+Base.show(io::IO, f::PyFunction) = print(io, "PyFunction(", pytext(f.object, 0), ")")
+Base.show(io::IO, ::MIME"text/plain", f::PyFunction) = show(io, f)
+
+function Base.showerror(io::IO, e::PyException)
+    text = withgil() do
+        o = e.exception
+        GC.@preserve o fromnew(@api format_exception(pointerof(o)::Ptr{Cvoid})::Ptr{Cvoid})::String
+    end
+    print(io, "Python exception: ", chomp(text))
+end

@@ -1,0 +1,30 @@
+# Julia objects that Python holds.
+#
+# Each sits in a slot of ROOTS, whose memory C knows: a Python object that dies puts C_NULL into its
+# slot and the slot on the free list without entering Julia (csrc/juliavalue.c). Only Julia fills
+# slots, so that the write barrier is Julia's own. All of this happens with the GIL held.
+
+const ROOTS = Any[]
+const FIRST_ROOTS = 1024
+
+function growroots!()
+    n = max(FIRST_ROOTS, 2 * length(ROOTS))
+    resize!(ROOTS, n)
+    @api(grow_roots(pointer(ROOTS)::Ptr{Cvoid}, n::Int64)::Cint) == 0 || throwpython()
+    return nothing
+end
+
+"""
+    root!(x) -> slot
+
+Keeps `x` alive for Python, which owns the slot from then on. Slots count from zero.
+"""
+function root!(@nospecialize(x))
+    free = statefield(Int64, STATE_NFREE)
+    unsafe_load(free) == 0 && growroots!()
+    n = unsafe_load(free)
+    slot = unsafe_load(unsafe_load(statefield(Ptr{Int64}, STATE_FREE_SLOTS)), n)
+    unsafe_store!(free, n - 1)
+    @inbounds ROOTS[slot + 1] = x
+    return slot
+end

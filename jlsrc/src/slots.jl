@@ -1,0 +1,104 @@
+# What Python's operations on Julia objects do, apart from calls: one function for each slot of
+# csrc/juliavalue.c, called like any other Julia function.
+
+# Python has no names with "!": they are written with "_b".
+function bang(name::String)
+    return endswith(name, "_b") ? Symbol(name[1:prevind(name, end, 2)], "!") : nothing
+end
+
+function getattr(m::Module, name::String)
+    s = Symbol(name)
+    isdefined(m, s) && return getfield(m, s)
+    b = bang(name)
+    b === nothing || !isdefined(m, b) || return getfield(m, b)
+    hint = isloadable(name) ? "; to load the package of that name, evaluate \"using $name\" first" : ""
+    throw(NoAttribute(UndefVarError(s), "Julia's module $m has no name '$name'$hint"))
+end
+
+isloadable(name) = Base.identify_package(name) !== nothing
+
+function getattr(@nospecialize(x), name::String)
+    s = Symbol(name)
+    try
+        return getproperty(x, s)
+    catch e
+        b = bang(name)
+        b === nothing || !hasproperty(x, b) || return getproperty(x, b)
+        hasproperty(x, s) && rethrow()
+        throw(NoAttribute(e, "Julia's $(typeof(x)) has no property '$name'"))
+    end
+end
+
+function setattr(m::Module, name::String, @nospecialize(value))
+    s = Symbol(name)
+    b = bang(name)
+    (b === nothing || isdefined(m, s) || !isdefined(m, b)) || (s = b)
+    Core.eval(m, Expr(:(=), s, QuoteNode(value)))
+    return nothing
+end
+
+function setattr(@nospecialize(x), name::String, @nospecialize(value))
+    setproperty!(x, Symbol(name), value)
+    return nothing
+end
+
+pyname(s::Symbol) = (n = String(s); endswith(n, "!") ? chop(n) * "_b" : n)
+
+function dirof(m::Module)
+    found = names(m; all = true, imported = true)
+    return pylisting(pyname(s) for s in found if Base.isidentifier(s) && isdefined(m, s))
+end
+dirof(@nospecialize(x)) = pylisting(pyname(s) for s in propertynames(x) if s isa Symbol)
+
+pylisting(texts) = owned(pylist(sort!(collect(String, texts))))
+
+"Julia's own display, shortened as in the REPL."
+function reprof(@nospecialize(x))
+    return sprint() do io
+        show(IOContext(io, :limit => true, :displaysize => (24, 80)), MIME("text/plain"), x)
+    end
+end
+
+strof(@nospecialize(x)) = string(x)
+strof(@nospecialize(x::AbstractArray)) = reprof(x)
+
+hashof(@nospecialize(x)) = hash(x) % Int
+
+function compare(@nospecialize(x), op::String, @nospecialize(y))
+    return op == "==" ? x == y : op == "!=" ? x != y : op == "<" ? x < y : op == "<=" ? x <= y :
+           op == ">" ? x > y : x >= y
+end
+
+lengthof(@nospecialize(x)) = length(x)
+getitem(@nospecialize(x), @nospecialize(key)) = key isa Tuple ? x[key...] : x[key]
+
+function setitem(@nospecialize(x), @nospecialize(key), @nospecialize(value))
+    key isa Tuple ? setindex!(x, value, key...) : setindex!(x, value, key)
+    return nothing
+end
+
+contains(@nospecialize(x), @nospecialize(item)) = item in x
+contains(@nospecialize(x::AbstractDict), @nospecialize(item)) = haskey(x, item)
+contains(@nospecialize(x::AbstractArray), @nospecialize(item)) = any(y -> isequalto(y, item), x)
+isequalto(@nospecialize(a), @nospecialize(b)) = (r = a == b; r isa Bool && r)
+
+truth(@nospecialize(x)) = true
+truth(@nospecialize(x::Union{AbstractDict,AbstractSet,AbstractArray})) = !isempty(x)
+
+"One pass over an iterable, for Python: calling it gives the next element."
+mutable struct Iteration
+    iterable::Any
+    next::Any
+    started::Bool
+end
+
+iteration(@nospecialize(x)) = Iteration(x, nothing, false)
+iteration(@nospecialize(x::AbstractDict)) = Iteration(keys(x), nothing, false)
+
+function (it::Iteration)()
+    it.started && it.next === nothing && throw(StopIteration())
+    it.next = it.started ? iterate(it.iterable, it.next[2]) : iterate(it.iterable)
+    it.started = true
+    it.next === nothing && throw(StopIteration())
+    return it.next[1]
+end

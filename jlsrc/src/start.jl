@@ -1,0 +1,89 @@
+# The way in from Python, and the start.
+
+"""
+    entry(f, args, nargs, kwnames, result) -> 0 or -1
+
+Calls the Julia object at `f` for Python, with the GIL held. This is the only function that Python
+calls (bb_entry in csrc/bufferbridge.h); no Julia exception passes it.
+"""
+function entry(f::Ptr{Cvoid}, args::Ptr{Value}, nargs::Int64, kwnames::Ptr{Cvoid}, result::Ptr{Value})::Cint
+    try
+        if kwnames != C_NULL
+            setresult!(result, callkeywords(unsafe_pointer_to_objref(f), args, nargs, kwnames))
+        else
+            setresult!(result, callpositional(unsafe_pointer_to_objref(f), args, nargs))
+        end
+        flushstreams()
+        return Cint(0)
+    catch e
+        fail(e, result)
+        return Cint(-1)
+    end
+end
+
+@inline function callpositional(@nospecialize(f), args::Ptr{Value}, n::Int64)
+    n == 1 && return f(fromvalue(args))
+    n == 2 && return f(fromvalue(args), fromvalue(args + sizeof(Value)))
+    n == 3 && return f(fromvalue(args), fromvalue(args + sizeof(Value)), fromvalue(args + 2sizeof(Value)))
+    n == 0 && return f()
+    return f(arguments(args, n)...)
+end
+
+arguments(args::Ptr{Value}, n) = Any[fromvalue(args + (i - 1) * sizeof(Value)) for i in 1:n]
+
+@noinline function callkeywords(@nospecialize(f), args::Ptr{Value}, n::Int64, kwnames::Ptr{Cvoid})
+    names = items(kwnames)
+    all = arguments(args, n)
+    positional = n - length(names)
+    keywords = Pair{Symbol,Any}[keyword(f, names[i]) => all[positional+i] for i in eachindex(names)]
+    return f(all[1:positional]...; keywords...)
+end
+
+keyword(@nospecialize(f), name::String) = Symbol(name)
+
+@noinline function fail(@nospecialize(e), result::Ptr{Value})
+    settag!(result, TAG_NONE)
+    raise(e, catch_backtrace())
+    try
+        flushstreams()
+    catch # a broken sys.stdout must not hide the exception
+    end
+    return nothing
+end
+
+function connect!(lookup::Ptr{Cvoid})
+    for name in API_NAMES
+        p = GC.@preserve name ccall(lookup, Ptr{Cvoid}, (Cstring,), String(name))
+        p == C_NULL && error("bufferbridge's C layer has no function '$name': reinstall bufferbridge")
+        setfield!(API, name, p)
+    end
+    STATE[] = @api state()::Ptr{UInt8}
+    PIN_LIMIT[] = MIN_PIN_LIMIT
+    return nothing
+end
+
+"The functions of HELPERS: C has their addresses, this keeps them."
+const HELPER_OBJECTS = Any[]
+
+"""
+    start(lookup)
+
+Connects this module to the C layer of the Python process it runs in: `lookup` finds the functions of
+csrc/api.c by name. Called once, by bufferbridge/_start.py.
+"""
+function start(lookup::Ptr{Cvoid})
+    connect!(lookup)
+    @api set_layout_facts(VECTOR_LENGTH_OFFSET::Int64, sharedflag()[1]::Int64, sharedflag()[2]::Int64, ADOPTS_THREADS::Int64)::Cvoid
+    growroots!()
+    append!(HELPER_OBJECTS, (getfield(@__MODULE__, name) for name in HELPERS))
+    for i in eachindex(HELPER_OBJECTS)
+        f = GC.@preserve HELPER_OBJECTS unsafe_load(Ptr{Ptr{Cvoid}}(pointer(HELPER_OBJECTS)), i)
+        @api(set_helper((i - 1)::Int64, f::Ptr{Cvoid})::Cint) == 0 ||
+            error("bufferbridge's C layer has another number of helpers: reinstall bufferbridge")
+    end
+    takestreams!()
+    atexit(deliverall)
+    compiled = @cfunction(entry, Cint, (Ptr{Cvoid}, Ptr{Value}, Int64, Ptr{Cvoid}, Ptr{Value}))
+    @api set_entry(compiled::Ptr{Cvoid})::Cvoid
+    return nothing
+end

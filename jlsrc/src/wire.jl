@@ -1,0 +1,128 @@
+# What this side shares with the C layer (csrc/bufferbridge.h): the struct a value travels in, the
+# description of a buffer, and the functions of CPython that Julia needs, under names of our own.
+
+# ---------------------------------------------------------------- values
+
+"One value on its way between the languages, `bb_value` in C."
+struct Value
+    tag::Int64
+    a::UInt64
+    b::UInt64
+    owner::Ptr{Cvoid}
+end
+
+# enum bb_tag
+const TAG_NONE = 0
+const TAG_BOOL = 1
+const TAG_INT = 2
+const TAG_UINT = 3
+const TAG_FLOAT = 4
+const TAG_COMPLEX = 5
+const TAG_STR = 6
+const TAG_JULIA = 7
+const TAG_BUFFER = 8
+const TAG_OBJECT = 9
+const TAG_CALLABLE = 10
+const TAG_BIGINT = 11
+const TAG_TUPLE = 12
+const TAG_NAMEDTUPLE = 13
+const TAG_LIST = 14
+const TAG_DICT = 15
+const TAG_SET = 16
+const TAG_RANGE = 17
+const TAG_SCALAR = 18
+
+gettag(p::Ptr{Value}) = unsafe_load(Ptr{Int64}(p))
+settag!(p::Ptr{Value}, tag) = unsafe_store!(Ptr{Int64}(p), Int64(tag))
+"The first (`geta`) and second (`getb`) word of a value, read as a `T`."
+geta(::Type{T}, p::Ptr{Value}) where {T} = unsafe_load(Ptr{T}(p + 8))
+getb(::Type{T}, p::Ptr{Value}) where {T} = unsafe_load(Ptr{T}(p + 16))
+seta!(p::Ptr{Value}, x::T) where {T} = unsafe_store!(Ptr{T}(p + 8), x)
+setb!(p::Ptr{Value}, x::T) where {T} = unsafe_store!(Ptr{T}(p + 16), x)
+
+# --------------------------------------------------------------- buffers
+
+"An exporter's memory, the part of `bb_buffer` that Julia reads. Strides are bytes."
+struct BufferInfo
+    next::Ptr{Cvoid}
+    isbuffer::Int64
+    ptr::Ptr{UInt8}
+    len::Int64
+    itemsize::Int64
+    ndim::Int64
+    readonly::Int64
+    kind::Int64
+    flags::Int64
+    shape::Ptr{Int64}
+    strides::Ptr{Int64}
+    suboffsets::Ptr{Int64}
+    format::Ptr{UInt8}
+    object::Ptr{Cvoid}
+end
+
+const C_CONTIGUOUS = 1
+const F_CONTIGUOUS = 2
+const ALIGNED = 4
+const SWAPPED = 8
+
+# enum bb_kind: the element types that C knows, in order
+const KINDS = (Bool, Int8, UInt8, Int16, UInt16, Int32, UInt32, Int64, UInt64,
+               Float16, Float32, Float64, ComplexF32, ComplexF64)
+
+# --------------------------------------------------------------- classes
+
+# enum bb_class: which Python type wraps a Julia object
+const CLASS_VALUE = 0
+const CLASS_FUNCTION = 1
+const CLASS_MODULE = 2
+const CLASS_ARRAY = 3
+
+# enum bb_helper, in order: Julia functions that slots of the Python types call
+const HELPERS = (:getattr, :setattr, :dirof, :reprof, :strof, :hashof, :compare, :lengthof, :getitem,
+                 :setitem, :contains, :iteration, :truth, :arrayget, :arrayset, :arrayrefresh,
+                 :whynotshared)
+
+# ------------------------------------------------------------- functions
+
+const API_NAMES = (:str, :bigint, :box, :tuple_new, :tuple_set, :list_new, :list_set, :namedtuple,
+                   :unbox, :acquire, :clear, :length, :item, :items, :getattr, :setattr, :dir, :repr,
+                   :call, :gil_ensure, :gil_release, :gil_held, :enter_recursion,
+                   :leave_recursion, :hold, :decref, :incref,
+                   :release_later, :drain, :grow_roots, :new_julia, :raise, :fetch, :restore,
+                   :format_exception, :write, :set_entry, :set_helper, :set_layout_facts, :state)
+
+@eval mutable struct Api
+    $([:($name::Ptr{Cvoid}) for name in API_NAMES]...)
+end
+
+"Addresses of the C functions in csrc/api.c, which also says what each needs and gives."
+const API = Api((C_NULL for _ in API_NAMES)...)
+
+"""
+    @api name(x::T, ...)::R
+
+Calls the function `name` of csrc/api.c.
+"""
+macro api(call)
+    signature, R = call.args
+    name, args = signature.args[1], signature.args[2:end]
+    types = Expr(:tuple, (a.args[2] for a in args)...)
+    values = (a.args[1] for a in args)
+    pointer = Expr(:., :API, QuoteNode(name))
+    return esc(:(ccall($pointer, $R, $types, $(values...))))
+end
+
+"Whether this Julia runs inside a Python process that started it."
+connected() = API.state != C_NULL
+
+# Fields of bb_state that Julia reads and writes, by their offsets.
+const STATE_NFREE = 0
+const STATE_FREE_SLOTS = 8
+const STATE_PINNED_BYTES = 16
+const STATE_LAYOUT = 24
+
+const STATE = Ref{Ptr{UInt8}}(C_NULL)
+statefield(::Type{T}, offset) where {T} = Ptr{T}(STATE[] + offset)
+
+"Bytes of Python's memory that Julia holds."
+pinnedbytes() = unsafe_load(statefield(Int64, STATE_PINNED_BYTES))
