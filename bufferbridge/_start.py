@@ -36,6 +36,7 @@ let lookup = Ptr{Cvoid}(UInt(%p)), report = Ptr{Cvoid}(UInt(%p)), results = Ptr{
         path in LOAD_PATH || push!(LOAD_PATH, path)
         uuid = Base.UUID("@UUID@")
         bridge = Base.require(Base.PkgId(uuid, "BufferBridge"))
+        Core.eval(Main, :(import BufferBridge))
         Base.invokelatest(bridge.start, lookup)
         for (i, m) in enumerate((Main, Base, Core, bridge))
             unsafe_store!(results, UInt64(Base.invokelatest(bridge.root!, m)), i)

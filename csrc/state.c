@@ -1,6 +1,7 @@
 /* The one state of the bridge, its start, and what Python sees of the C layer besides the types. */
 #include "bufferbridge.h"
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -168,6 +169,37 @@ static size_t message_size;
 
 static void report(const char *text) { snprintf(message, message_size, "%s", text); }
 
+/* What Julia's start changes in the process and we put back: it takes SIGINT, SIGTERM and SIGQUIT for
+ * a thread of its own (Ctrl-C would be lost in Python), and libuv makes pipes non-blocking, which
+ * Python shares and does not expect (output would be lost). SIGSEGV stays Julia's: its collector
+ * stops threads with it. */
+typedef struct {
+    sigset_t mask;
+    struct sigaction actions[3];
+    int descriptors[3];
+} process_state;
+
+static const int restored_signals[3] = {SIGINT, SIGTERM, SIGQUIT};
+
+static void save_process(process_state *s)
+{
+    pthread_sigmask(SIG_SETMASK, NULL, &s->mask);
+    for (int i = 0; i < 3; i++) {
+        sigaction(restored_signals[i], NULL, &s->actions[i]);
+        s->descriptors[i] = fcntl(i, F_GETFL);
+    }
+}
+
+static void restore_process(const process_state *s)
+{
+    pthread_sigmask(SIG_SETMASK, &s->mask, NULL);
+    for (int i = 0; i < 3; i++) {
+        sigaction(restored_signals[i], &s->actions[i], NULL);
+        if (s->descriptors[i] != -1)
+            fcntl(i, F_SETFL, s->descriptors[i]);
+    }
+}
+
 static void in_child(void)
 {
     if (bb.status == BB_RUNNING)
@@ -199,14 +231,11 @@ static int boot(const char *libjulia, const char *bindir, const char *image, int
         report("this libjulia has not the functions that are needed to start it");
         return -1;
     }
+    process_state before;
+    save_process(&before);
     parse_opts(&argc, &argv);
     init(bindir, image);
-
-    /* Julia blocks SIGINT for a thread of its own, which would take Ctrl-C from Python. */
-    sigset_t interrupt;
-    sigemptyset(&interrupt);
-    sigaddset(&interrupt, SIGINT);
-    pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL);
+    restore_process(&before);
 
     size_t size = strlen(code) + 128;
     if ((text = malloc(size)) == NULL) {
@@ -228,14 +257,16 @@ static int boot(const char *libjulia, const char *bindir, const char *image, int
     return 0;
 }
 
-/* Runs Julia's exit hooks, on the thread that started it. Called with the GIL held or not: what the
- * hooks print takes it. */
+/* Runs Julia's exit hooks, on the thread that started it, with the GIL: what they print goes through
+ * sys.stdout. Other threads of Julia never wait for the GIL in order to print or to finalize. */
 static void shut_down(const char *libjulia)
 {
     void *lib = dlopen(libjulia, RTLD_NOW | RTLD_NOLOAD);
     void (*hook)(int) = lib ? (void (*)(int))dlsym(lib, "jl_atexit_hook") : NULL;
+    PyGILState_STATE gil = PyGILState_Ensure();
     if (hook != NULL && bb.status == BB_RUNNING && bb.thread == PyThread_get_thread_ident())
         hook(0);
+    PyGILState_Release(gil);
 }
 
 /* What the cffi module exports. */

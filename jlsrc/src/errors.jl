@@ -107,22 +107,30 @@ function methodhint(e::MethodError)
     lines = String[]
     for (i, x) in enumerate(e.args isa Tuple ? e.args : ())
         why = arrayhint(x)
-        why === nothing || push!(lines, "\nArgument $i is Python memory that can't be an Array: $why")
+        why === nothing ||
+            push!(lines, "\nArgument $i is no Array: $why, or declare the argument as AbstractArray.")
     end
     return join(lines)
 end
 
 arrayhint(@nospecialize(x)) = nothing
+
 arrayhint(x::PyArray) = x.readonly ?
-    "it is read-only. Pass a copy (x.copy(), np.array(x)), or declare the argument as DenseArray or AbstractArray." :
-    "it was wrapped as a PyArray. Pass the object itself, or declare the argument as DenseArray or AbstractArray."
-arrayhint(x::PyStridedArray) =
-    "its items are not contiguous in column-major order, not aligned, byte-swapped, or read-only. Pass " *
-    "np.asfortranarray(x) or another copy, or declare the argument as AbstractArray."
+    "it is read-only memory of Python. Pass a copy (x.copy(), np.array(x))" :
+    "it was wrapped as a PyArray. Pass the Python object itself"
+
+function arrayhint(x::PyStridedArray{T,N,S}) where {T,N,S}
+    contiguous = N == 1 ? "np.ascontiguousarray(x)" : "np.asfortranarray(x)"
+    x.swapped && return "its bytes are in the order of another machine. Pass x.astype(x.dtype.newbyteorder(\"=\"))"
+    S === T || return "it is memory of Python that is not aligned. Pass a copy (x.copy())"
+    x.readonly && return "it is read-only memory of Python. Pass a copy (np.array(x, order=\"F\"))"
+    return "it is memory of Python whose items do not follow each other in column-major order. Pass $contiguous"
+end
+
 arrayhint(x::PyIndirectArray) =
-    "its rows are reached through pointers. Pass a copy, or declare the argument as AbstractArray."
+    "it is memory of Python that is reached through pointers (suboffsets). Pass a copy (np.array(x))"
 arrayhint(x::Union{PermutedDimsArray{T,N,P,I,<:Array},Transpose{T,<:Array}}) where {T,N,P,I} =
-    "it is row-major. Pass np.asfortranarray(x), which is column-major, or declare the argument as AbstractArray."
+    "it is row-major, as NumPy's arrays are by default. Pass np.asfortranarray(x)"
 
 """
 The text of a backtrace that `raise` was given, up to where Python called. Frames are looked up one by

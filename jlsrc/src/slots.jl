@@ -25,9 +25,12 @@ function getattr(@nospecialize(x), name::String)
         b = bang(name)
         b === nothing || !hasproperty(x, b) || return getproperty(x, b)
         hasproperty(x, s) && rethrow()
-        throw(NoAttribute(e, "Julia's $(typeof(x)) has no property '$name'"))
+        throw(noproperty(e, x, name))
     end
 end
+
+noproperty(cause, @nospecialize(x), name) =
+    NoAttribute(cause, "Julia's $(typeof(x)) has no property '$name'")
 
 function setattr(m::Module, name::String, @nospecialize(value))
     s = Symbol(name)
@@ -38,7 +41,15 @@ function setattr(m::Module, name::String, @nospecialize(value))
 end
 
 function setattr(@nospecialize(x), name::String, @nospecialize(value))
-    setproperty!(x, Symbol(name), value)
+    s = Symbol(name)
+    b = bang(name)
+    (b === nothing || hasproperty(x, s) || !hasproperty(x, b)) || (s = b)
+    try
+        setproperty!(x, s, value)
+    catch e
+        hasproperty(x, s) && rethrow()
+        throw(noproperty(e, x, name))
+    end
     return nothing
 end
 

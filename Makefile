@@ -1,0 +1,42 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# Both set up what they need (a virtual environment in .venv, Julia in the user's data folder) and
+# are quick when it is there already.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.py) pyproject.toml setup.py
+
+.PHONY: demo test lint bench julia wheel clean
+
+demo: julia
+	$(BIN)/python examples/terrain.py
+
+test: julia
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: julia
+	$(BIN)/python bench/run.py
+
+wheel: $(READY)
+	$(BIN)/python -m build
+
+# The package itself is installed in place, its C module compiled anew when a source changes.
+$(READY): $(SOURCES)
+	$(PYTHON) -m venv $(VENV) || { echo "make: $(PYTHON) needs the venv module (Debian: apt install python3-venv python3-dev)"; exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[julia,demo,test,bench,lint]'
+	touch $@
+
+# A Julia that works: the one that is found, else one of our own.
+julia: $(READY)
+	@$(BIN)/python -m bufferbridge doctor > $(VENV)/doctor 2>&1 || $(BIN)/python -m bufferbridge install-julia
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info bufferbridge/_native*.so bufferbridge/_native.c

@@ -1,0 +1,45 @@
+"""What all tests share: Julia runs once in the test process; what may crash runs in a subprocess."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+
+import pytest
+
+import bufferbridge as bb
+
+
+@pytest.fixture
+def run_python(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs code in a fresh Python; fails the test if that exits with another code than 0."""
+
+    def run(code: str, *, code_expected: int = 0, env: dict[str, str] | None = None, args=()):
+        done = subprocess.run(
+            [sys.executable, *args, "-c", textwrap.dedent(code)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=tmp_path,
+            env={**os.environ, **(env or {})},
+            check=False,
+        )
+        assert done.returncode == code_expected, (
+            f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
+        return done
+
+    return run
+
+
+def collect_both() -> dict[str, int]:
+    """Collects on both sides, and says what is held afterwards."""
+    import gc
+
+    for _ in range(2):
+        gc.collect()
+        bb.Base.GC.gc()
+    return bb.stats()

@@ -1,0 +1,261 @@
+"""Memory lives as long as it is seen, and no longer; `stats()` tells the truth."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import bufferbridge as bb
+
+from .conftest import collect_both
+
+
+@pytest.fixture
+def held():
+    """What both sides hold before the test, and a check that it is the same afterwards."""
+    before = collect_both()
+    yield before
+    assert collect_both() == before
+
+
+def test_arrays_outlive_their_names(held):
+    x = bb.eval("collect(1.0:1_000_000.0)")
+    a = np.asarray(x)
+    del x
+    collect_both()
+    bb.eval("[zeros(1_000_000) for i in 1:20]; nothing")
+    assert a[0] == 1
+    assert a[-1] == 1_000_000
+    assert a.sum() == 1_000_000 * 1_000_001 / 2
+    del a
+
+
+def test_views_keep_the_parent(held):
+    view = bb.eval("view(collect(1.0:1_000_000.0), 500_000:500_010)")[2:5]
+    a = np.asarray(view)
+    del view
+    collect_both()
+    assert a.tolist() == [500_002, 500_003, 500_004]
+    del a
+
+
+def test_python_memory_lives_while_julia_holds_it(held):
+    data = bytearray(b"x" * 1_000_000)
+    bb.Main.held_buffer = data
+    with pytest.raises(BufferError):
+        data.append(1)
+    collect_both()
+    with pytest.raises(BufferError):
+        data.append(1)
+    bb.Main.held_buffer = None
+    collect_both()
+    data.append(1)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    ["x -> reshape(x, 2, :)", "x -> view(x, 2:3)", "x -> reinterpret(Int64, x)", "x -> (y = x,)"],
+)
+def test_derived_arrays_keep_the_python_memory(held, wrap):
+    a = np.arange(100_000.0)
+    refs = sys.getrefcount(a)
+    derived = bb.eval(wrap)(a)
+    collect_both()
+    assert sys.getrefcount(a) > refs
+    del derived
+    collect_both()
+    assert sys.getrefcount(a) == refs
+
+
+def test_memory_of_temporaries(held):
+    x = bb.Base.identity(np.arange(1_000_000.0))  # only Julia holds the ndarray
+    collect_both()
+    assert np.asarray(x)[-1] == 999_999
+    del x
+
+
+def test_a_hundred_thousand_arrays_leave_nothing(held):
+    make = bb.eval("n -> fill(Float64(n), 10)")
+    for i in range(100_000):
+        assert memoryview(make(i))[3] == i
+
+
+def test_a_hundred_thousand_arguments_leave_nothing(held):
+    total = bb.Base.sum
+    for _ in range(100_000):
+        total(np.ones(10))
+
+
+def test_fresh_large_arguments_do_not_pile_up(held):
+    total = bb.Base.sum
+    for _ in range(100):
+        total(np.ones(4_000_000))  # 32 MB each, 3.2 GB in all
+        assert bb.stats()["pinned_bytes"] < 600e6
+
+
+def test_python_objects_are_released(held):
+    class Thing:
+        alive = 0
+
+        def __init__(self):
+            Thing.alive += 1
+
+        def __del__(self):
+            Thing.alive -= 1
+
+    keep = bb.eval("x -> (global kept = x; nothing)")
+    keep([Thing() for _ in range(100)])
+    collect_both()
+    assert Thing.alive == 100
+    assert bb.stats()["python_objects"] >= held["python_objects"] + 100
+    keep(None)
+    collect_both()
+    assert Thing.alive == 0
+
+
+def test_callbacks_see_the_same_memory(held):
+    seen = []
+    f = bb.eval("(f, x) -> (f(x); x[1])")
+    a = np.zeros(3)
+
+    def callback(x):
+        np.asarray(x)[0] = 5
+        seen.append(x)
+
+    assert f(callback, a) == 5
+    assert a[0] == 5
+    seen.clear()
+    del callback
+
+
+def test_exports_are_counted(held):
+    x = bb.eval("zeros(3)")
+    before = bb.stats()["exports"]
+    views = [memoryview(x) for _ in range(3)]
+    assert bb.stats()["exports"] == before + 3
+    for view in views:
+        view.release()
+    assert bb.stats()["exports"] == before
+
+
+def test_an_exported_vector_does_not_move():
+    v = bb.eval("global moving = collect(1.0:1_000_000.0)")
+    a = np.asarray(v)
+    try:
+        bb.eval("push!(moving, 1.0); resize!(moving, 10_000_000); nothing")
+    except bb.JuliaError as e:
+        assert "shared" in str(e)  # up to Julia 1.10
+        assert bb.julia_version < (1, 11)
+    gc.collect()
+    bb.Base.GC.gc()
+    assert a[-1] == 1_000_000
+    a[0] = 3.0
+
+
+def test_a_vector_that_is_not_exported_can_grow_and_is_followed():
+    v = bb.eval("global growing = [1]")
+    for i in range(2, 2000):
+        bb.Base.push_b(v, i)
+        assert len(v) == i
+        assert v[-1] == i
+    assert memoryview(v).tolist() == list(range(1, 2000))
+    bb.eval("global other = [1, 2, 3]")
+    v = bb.Main.other
+    bb.eval("resize!(other, 1)")
+    assert v.shape == (1,)
+    with pytest.raises(IndexError):
+        v[1]
+
+
+def test_a_view_of_a_vector_that_was_resized_is_refused():
+    bb.eval("global base_v = collect(1:10)")
+    view = bb.eval("view(base_v, 5:10)")
+    assert view[0] == 5
+    bb.eval("resize!(base_v, 100_000)")
+    with pytest.raises(BufferError, match="resized"):
+        memoryview(view)
+    with pytest.raises(BufferError, match="resized"):
+        view[0]
+
+
+@pytest.mark.parametrize(
+    ("last", "printed"),
+    [
+        ("", ""),
+        ("sys.exit(0)", ""),
+        ("f = bb.eval('x -> (global keepit = x)'); f(bytearray(100)); f(print)", ""),
+        ("atexit.register(lambda: print(m[5]))", "6.0\n"),
+        ("bb.Main.callback = lambda: sys.exit(0)\nbb.eval('callback()')", ""),
+        ("del x\nbb.eval('atexit(() -> println(\"bye\"))')", "bye\n"),
+        ("bb.eval('print(\"no newline\")')", "no newline"),
+        ("import gc; gc.disable(); c = [bb.eval('Ref(1)')]; c.append(c)", ""),
+        ("import threading; threading.Thread(target=lambda: m[0], daemon=True).start()", ""),
+        ("y = bb.Base.identity(bytearray(b'abc')); n = memoryview(y); sys.modules['k'] = n", ""),
+    ],
+)
+def test_exits_in_every_order_are_clean(run_python, last, printed):
+    first = """
+        import bufferbridge as bb, sys, atexit
+        x = bb.eval("collect(1.0:100_000.0)")
+        m = memoryview(x)
+    """
+    done = run_python(textwrap.dedent(first) + last)
+    assert done.stderr == ""
+    assert done.stdout == printed
+
+
+def test_errors_in_flight_at_exit(run_python):
+    done = run_python(
+        "import bufferbridge as bb\nx = memoryview(bb.eval('[1]'))\nbb.eval('error(\"last\")')",
+        code_expected=1,
+    )
+    assert "JuliaError: last" in done.stderr
+    done = run_python("import bufferbridge as bb, os\nbb.eval('1')\nos._exit(7)", code_expected=7)
+
+
+def test_calls_after_the_end_are_refused(run_python):
+    done = run_python(
+        """
+        import atexit
+        import bufferbridge as bb
+
+        def late():
+            print(m[0], v, repr(f)[:30])
+            try:
+                f(1)
+            except RuntimeError as e:
+                print("refused:", e)
+
+        atexit.register(late)  # runs after bufferbridge's own, which is registered later
+        v = bb.eval("[7]")
+        m = memoryview(v)
+        f = bb.Base.sin
+        """
+    )
+    assert done.stdout.startswith("7 <bufferbridge.JuliaArray at")
+    assert "refused: Julia has stopped" in done.stdout
+
+
+def test_fork(run_python):
+    done = run_python(
+        """
+        import os
+        import bufferbridge as bb
+        m = memoryview(bb.eval("[7]"))
+        pid = os.fork()
+        if pid == 0:
+            try:
+                bb.eval("1 + 1")
+            except RuntimeError as e:
+                print(m[0], e, flush=True)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        print(bb.eval("1 + 1"))
+        """
+    )
+    assert done.stdout.startswith("7 Julia does not survive os.fork()")
+    assert done.stdout.endswith("2\n")
