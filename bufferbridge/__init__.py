@@ -13,10 +13,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from . import _numpy, _start
+from . import _numpy as _numpy  # gives JuliaArray its NumPy methods
+from . import _start
+from ._core import JuliaArray, JuliaFunction, JuliaModule, JuliaValue, stats, wrap
 from ._errors import JuliaError
 from ._start import init
-from ._core import JuliaArray, JuliaFunction, JuliaModule, JuliaValue, stats, wrap
 
 if TYPE_CHECKING:
     Main: JuliaModule
@@ -46,8 +47,8 @@ __all__ = [
 def eval(code: str, module: JuliaModule | None = None) -> Any:
     """Evaluate Julia code, all of it, in a module (Main by default); the last value, converted.
 
-    Raises SyntaxError (with the line and column) for code that does not parse, and JuliaError or its
-    natural kin for what the code throws.
+    Raises SyntaxError (with the line and column) for code that does not parse, and JuliaError or
+    its natural kin for what the code throws.
     """
     session = _start.ensure()
     return session.evaluate(code, session.Main if module is None else module)

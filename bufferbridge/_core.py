@@ -1,7 +1,7 @@
 """The types and functions of the C layer, as Python names: see ``_core.pyi`` for what they are.
 
-They are plain CPython types, made in ``csrc/``, which this module asks to put them here. No call goes
-through cffi afterwards.
+They are plain CPython types, made in ``csrc/``, which this module asks to put them here. No call
+goes through cffi afterwards.
 """
 
 from ._native import lib

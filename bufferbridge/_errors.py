@@ -1,8 +1,8 @@
 """Julia's exceptions as Python's.
 
-Each Julia exception that reaches Python becomes a :class:`JuliaError`. Where Python has a natural kind
-for it, the class raised is also that kind, so that ``except IndexError`` catches a BoundsError. The
-numbers are those of ``jlsrc/src/errors.jl``.
+Each Julia exception that reaches Python becomes a :class:`JuliaError`. Where Python has a natural
+kind for it, the class raised is also that kind, so that ``except IndexError`` catches a
+BoundsError. The numbers are those of ``jlsrc/src/errors.jl``.
 """
 
 from __future__ import annotations

@@ -32,7 +32,9 @@ def _array_interface(self: JuliaArray) -> dict[str, Any]:
     except BufferError as e:
         raise AttributeError(str(e)) from None
     order = format_[0] if format_[0] in "<>" else _NATIVE_ORDER
-    kind = _KINDS[format_.lstrip("<>")]
+    kind = _KINDS.get(format_.lstrip("<>"))
+    if kind is None:
+        raise AttributeError(f"NumPy's interface has no kind for the format {format_!r}")
     return {
         "version": 3,
         "shape": self.shape,

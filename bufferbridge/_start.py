@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 import threading
 from collections import namedtuple
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _errors, _core
+from . import _core, _errors
 from ._native import ffi, lib
 
 if TYPE_CHECKING:
-    from ._find import Julia
     from ._core import JuliaFunction, JuliaModule
+    from ._find import Julia
 
 # The package's Julia code: inside the package when installed, beside it in a checkout.
 _HERE = Path(__file__).resolve().parent
@@ -102,8 +101,8 @@ def init(
     sysimage: a system image to use in place of Julia's own.
     threads: number of Julia threads, or "auto"; default ``JULIA_NUM_THREADS``, as in Julia.
 
-    Call it from the main thread. Calling it again with the same options, or with none, does nothing;
-    with other options it raises RuntimeError, since a process can start Julia only once.
+    Call it from the main thread. Calling it again with the same options, or with none, does
+    nothing; with other options it raises RuntimeError, since a process can start Julia only once.
 
     Raises FileNotFoundError for a julia or sysimage that is not there, RuntimeError if there is no
     Julia or it does not work.
@@ -113,10 +112,10 @@ def init(
     with _lock:
         if _session is not None:
             if options and options != _session.options:
+                running = f"the options {_session.options}" if _session.options else "no options"
                 raise RuntimeError(
-                    f"Julia is already running with the options {_session.options or 'by default'}; "
-                    f"it can't be started again with {options}. Call bufferbridge.init() before "
-                    "anything that uses Julia."
+                    f"Julia is already running with {running}; it can't be started again with "
+                    f"{options}. Call bufferbridge.init() before anything that uses Julia."
                 )
             return
         _session = _start(options)
@@ -204,7 +203,7 @@ def _set_hooks(session: Session) -> None:
 @lru_cache(maxsize=1024)
 def _namedtuple_type(names: tuple[str, ...]) -> Any:
     # Names that Python doesn't allow (keywords, operators, _x) become _0, _1, ...
-    return namedtuple("NamedTuple", names, rename=True)  # noqa: PYI024
+    return namedtuple("NamedTuple", names, rename=True)
 
 
 def _make_namedtuple(names: tuple[str, ...], values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -218,8 +217,3 @@ def _stop(libjulia: bytes) -> None:
     """
     lib.bb_shut_down(libjulia)
     _core._stop()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, ValueError, OSError):
-            pass

@@ -1,8 +1,8 @@
 """Builds ``bufferbridge._native``, the C layer, as a cffi module in API mode.
 
-What Python gets through cffi is little: the installation of the types (which are plain CPython types,
-see bufferbridge.h), the start of Julia, and raw buffer requests for whoever wants to look at an
-exporter's answer. Nothing on a hot path is a cffi call, since each of those releases the GIL.
+What Python gets through cffi is little: the installation of the types (which are plain CPython
+types, see bufferbridge.h), the start and the end of Julia, and the buffer request flags. Nothing on
+a hot path is a cffi call, since each of those releases the GIL.
 """
 
 from pathlib import Path

@@ -57,12 +57,12 @@ end
 """
     medianfilter(z; radius = 7)
 
-The median of the square of `2radius + 1` cells around each cell, edges repeated outwards. A histogram
-slides along each row (Huang's algorithm), so that a cell costs O(radius) and not O(radius²).
+The median of the square of `2radius + 1` cells around each cell, edges repeated outwards. A
+histogram slides along each row (Huang's algorithm), so that a cell costs O(radius), not O(radius²).
 """
 function medianfilter(z::AbstractMatrix{T}; radius = 7) where {T<:Integer}
     rows, columns = size(z)
-    lowest, highest = extrema(z)
+    lowest, highest = Int.(extrema(z))
     counts = zeros(Int, highest - lowest + 1)
     half = (2radius + 1)^2 ÷ 2
     out = similar(z, T, rows, columns)
@@ -109,12 +109,12 @@ end
 `downstream`: the linear index of the cell it flows to, 0 out of the map.
 
 Water first fills the hollows: starting at the map's edges, cells are taken in the order of their
-height (priority-flood; whole metres allow one queue for each height). Then each cell, the last first,
-hands its water to its steepest neighbour (D8), or on a level to the one it was reached from.
+height (priority-flood; whole metres allow one queue for each height). Then each cell, the last
+first, hands its water to its steepest neighbour (D8), or on a level to the one it was reached from.
 """
 function drainage(z::AbstractMatrix{<:Integer}, dx, dy)
     cells, index = CartesianIndices(z), LinearIndices(z)
-    lowest, highest = extrema(z)
+    lowest, highest = Int.(extrema(z))
     queues = [CartesianIndex{2}[] for _ in lowest:highest]
     filled = Matrix{Int}(z)
     reached = falses(size(z))
@@ -169,7 +169,7 @@ end
 """
     risk(prices; window = 21, year = 252)
 
-`volatility`: the standard deviation of the daily log returns over `window` days, as a yearly figure.
+`volatility`: the standard deviation of the daily log returns over `window` days, for a year.
 `drawdown`: the loss since the highest price so far.
 """
 function risk(prices::AbstractVector; window = 21, year = 252)

@@ -242,8 +242,7 @@ def compute(
         ("mean", "to Julia, filled"): mean,
     }
     crossings = [
-        Crossing(name, how, x, *terrain.describe(x))
-        for (name, how), x in of_python.items()
+        Crossing(name, how, x, *terrain.describe(x)) for (name, how), x in of_python.items()
     ] + [
         Crossing(name, "from Julia", views[name], *terrain.describe(x))
         for name, x in of_julia.items()
@@ -310,7 +309,7 @@ def draw(results: Results, land: Landscape, days: Array, prices: Array, output: 
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(14, 13.6), facecolor="white")
         maps = figure.add_gridspec(
-            2, 2, left=0.06, right=0.935, top=0.905, bottom=0.31, width_ratios=(2.12, 1),
+            2, 2, left=0.06, right=0.928, top=0.905, bottom=0.31, width_ratios=(2.145, 1),
             wspace=0.2, hspace=0.12,
         )  # fmt: skip
         charts = figure.add_gridspec(
@@ -409,14 +408,14 @@ def draw_rivers(ax: Axes, results: Results, land: Landscape) -> None:
 def draw_ridges(ax: Axes, results: Results, land: Landscape) -> None:
     above = land.elevation.astype(float) - results.median
     shown = show_map(ax, above, land, cmap="BrBG_r", vmin=-120, vmax=120)
-    ax.tick_params(labelbottom=False, labelleft=False)
+    ax.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
     color_bar(ax, shown, "height above the median around (m)", "both")
     ax.set_title("Ridges and valleys")
 
 
 def draw_slope(ax: Axes, results: Results, land: Landscape) -> None:
     shown = show_map(ax, results.slope, land, cmap="magma_r", vmin=0, vmax=30)
-    ax.tick_params(labelleft=False)
+    ax.tick_params(left=False, labelleft=False)
     color_bar(ax, shown, "slope (degrees)", "max")
     ax.set_title("Slope")
 

@@ -1,4 +1,4 @@
-"""What all tests share: Julia runs once in the test process; what may crash runs in a subprocess."""
+"""What all tests share. Julia runs once in the test process; what may crash has its own."""
 
 from __future__ import annotations
 

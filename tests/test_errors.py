@@ -124,7 +124,7 @@ def test_python_exceptions_can_be_caught_in_julia():
 
 
 def test_exceptions_nest_both_ways():
-    depth = bb.eval("(f, n) -> n == 0 ? error(\"bottom\") : f(n - 1)")
+    depth = bb.eval('(f, n) -> n == 0 ? error("bottom") : f(n - 1)')
 
     def down(n):
         return depth(down, n)
@@ -144,9 +144,9 @@ def test_system_exit_in_a_callback():
 
 def test_unknown_names():
     with pytest.raises(AttributeError, match="Main has no name 'nosuch'"):
-        bb.Main.nosuch  # noqa: B018
+        bb.Main.nosuch
     with pytest.raises(AttributeError, match="no attribute 'nosuch'"):
-        bb.nosuch  # noqa: B018
+        bb.nosuch
     assert not hasattr(bb.Main, "nosuch")
     assert getattr(bb.Main, "nosuch", 5) == 5
 
@@ -165,6 +165,9 @@ def test_a_method_error_for_memory_that_is_no_array_says_what_to_do():
     g = bb.eval("g_strict(y, x::Matrix{Float64}) = 1")
     with pytest.raises(TypeError, match="Argument 2.*np.asfortranarray"):
         g(1, np.zeros((2, 3)))
+    h = bb.eval("h_strict(y, x::Matrix{Float64}; k=1) = 1")
+    with pytest.raises(TypeError, match="Argument 2"):
+        h(1, np.zeros((2, 3)), k=2)
     with pytest.raises(TypeError) as caught:
         f("text")
     assert "argument 1" not in str(caught.value).lower()

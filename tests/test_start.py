@@ -156,7 +156,7 @@ def test_output_is_in_order_and_goes_where_pythons_goes(capsys):
     print("4 python")
     bb.eval('print("5 julia, ")')
     print("python")
-    bb.eval("f -> (println(\"6 julia\"); f(\"7 python\"); println(\"8 julia\"))")(print)
+    bb.eval('f -> (println("6 julia"); f("7 python"); println("8 julia"))')(print)
     bb.eval('println(stderr, "error"); @warn "careful"; write(stdout, "∀ü")')
     out, err = capsys.readouterr()
     assert out == (
@@ -276,6 +276,7 @@ def test_ctrl_c_in_python_after_the_start(run_python):
         """
         import os, signal, time
         import bufferbridge as bb
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
         bb.eval("1")
         try:
             os.kill(os.getpid(), signal.SIGINT)

@@ -120,7 +120,14 @@ def test_python_to_julia_type(value, julia_type):
 
 @pytest.mark.parametrize(
     "value",
-    [range(5), range(3, 3), range(5, 0), range(0, 10, 3), range(10, 0, -3), range(2**70, 2**70 + 3)],
+    [
+        range(5),
+        range(3, 3),
+        range(5, 0),
+        range(0, 10, 3),
+        range(10, 0, -3),
+        range(2**70, 2**70 + 3),
+    ],
     ids=repr,
 )
 def test_ranges_have_the_same_elements(value):
@@ -132,7 +139,7 @@ def test_namedtuples_both_ways():
     assert typename(Point(1, 2.0)).replace(" ", "").startswith("NamedTuple{(:x,:y)") or typename(
         Point(1, 2.0)
     ).startswith("@NamedTuple")
-    got = bb.eval("(a = 1, b = (c = \"x\",))")
+    got = bb.eval('(a = 1, b = (c = "x",))')
     assert got.a == 1
     assert got.b.c == "x"
     assert isinstance(got, tuple)
@@ -140,7 +147,7 @@ def test_namedtuples_both_ways():
 
 
 def test_namedtuple_names_that_python_does_not_allow():
-    got = bb.eval('NamedTuple{(:class, :ok)}((1, 2))')
+    got = bb.eval("NamedTuple{(:class, :ok)}((1, 2))")
     assert tuple(got) == (1, 2)
     assert got.ok == 2
 

@@ -54,6 +54,13 @@ else
     end
 end
 
+# Whether f is the function through which g is called with keywords.
+@static if isdefined(Core, :kwcall)
+    iskeywordcall(@nospecialize(f), @nospecialize(g)) = f === Core.kwcall
+else
+    iskeywordcall(@nospecialize(f), @nospecialize(g)) = f === Core.kwfunc(g)
+end
+
 # Exceptions that older versions have not.
 @static if isdefined(Base, :FieldError)
     const FieldErrors = Base.FieldError

@@ -105,12 +105,20 @@ end
 # A method that wants an Array, and memory that can't be one: say which argument and what to do.
 function methodhint(e::MethodError)
     lines = String[]
-    for (i, x) in enumerate(e.args isa Tuple ? e.args : ())
+    for (i, x) in enumerate(positional(e))
         why = arrayhint(x)
         why === nothing ||
             push!(lines, "\nArgument $i is no Array: $why, or declare the argument as AbstractArray.")
     end
     return join(lines)
+end
+
+# A call with keywords fails in a function of the compiler's, whose first two arguments are the
+# keywords and the function itself.
+function positional(e::MethodError)
+    args = e.args isa Tuple ? e.args : ()
+    length(args) >= 2 && args[1] isa NamedTuple && iskeywordcall(e.f, args[2]) && return args[3:end]
+    return args
 end
 
 arrayhint(@nospecialize(x)) = nothing

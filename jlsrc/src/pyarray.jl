@@ -35,7 +35,6 @@ Base.size(x::PyArray) = size(x.data)
 Base.length(x::PyArray) = length(x.data)
 Base.IndexStyle(::Type{<:PyArray}) = IndexLinear()
 Base.strides(x::PyArray) = strides(x.data)
-Base.stride(x::PyArray, i::Integer) = stride(x.data, i)
 Base.elsize(::Type{<:PyArray{T}}) where {T} = sizeof(T)
 Base.unsafe_convert(::Type{Ptr{T}}, x::PyArray{T}) where {T} = Base.unsafe_convert(Ptr{T}, x.data)
 Base.dataids(x::PyArray) = Base.dataids(x.data)
@@ -66,6 +65,8 @@ struct PyStridedArray{T,N,S} <: AbstractArray{T,N}
 end
 
 isreadonly(x::PyStridedArray) = x.readonly
+# So that eachindex of a column gives integers, as for a Vector.
+Base.IndexStyle(::Type{<:PyStridedArray{T,1}}) where {T} = IndexLinear()
 Base.size(x::PyStridedArray) = x.size
 Base.elsize(::Type{<:PyStridedArray{T}}) where {T} = sizeof(T)
 Base.dataids(x::PyStridedArray) = Base.dataids(x.parent)
@@ -144,6 +145,7 @@ struct PyIndirectArray{T,N} <: AbstractArray{T,N}
 end
 
 isreadonly(x::PyIndirectArray) = x.readonly
+Base.IndexStyle(::Type{<:PyIndirectArray{T,1}}) where {T} = IndexLinear()
 Base.size(x::PyIndirectArray) = x.size
 
 @inline function address(x::PyIndirectArray{T,N}, I::NTuple{N,Int}) where {T,N}

@@ -1,0 +1,60 @@
+"""The examples run, say what they promise, and leave with 0."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(name: str, folder: Path, *arguments: str) -> str:
+    """What an example prints, run from `folder`, with this checkout's bufferbridge importable."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / name), *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        timeout=300,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{name} left with {done.returncode}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_terrain(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the terrain example draws with matplotlib")
+    picture = tmp_path / "pictures" / "terrain.png"
+    output = run("terrain.py", tmp_path, "--output", str(picture))
+    assert "Every array has one address on both sides" in output
+    table = output.split("\n\n")[1].splitlines()[2:]
+    assert len(table) == 11
+    assert all(row.endswith("yes") for row in table)
+    *_, after = output.splitlines()
+    assert "'pinned_buffers': 0" in after
+    assert "'exports': 0" in after
+    assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert picture.stat().st_size > 50_000
+
+
+def test_without_numpy(tmp_path: Path) -> None:
+    output = run("without_numpy.py", tmp_path)
+    assert "sorted by Julia, in place: [1.0, 2.0, 3.0]" in output
+    assert "the last number in the file: 1000000.0" in output
+    assert "format 'd', shape (2, 3), strides (8, 16)" in output
+    assert output.endswith("All of this without NumPy.\n")
+
+
+def test_own_module(tmp_path: Path) -> None:
+    pytest.importorskip("numpy", reason="the example keeps its bodies in NumPy's memory")
+    output = run("own_module.py", tmp_path)
+    assert "Sun and Jupiter: 2 bodies at t = 0.0" in output
+    assert "caught by `except ValueError`" in output
+    assert "np.asfortranarray" in output
+    assert "its fields: bodies (1, 2), time 0.774" in output
