@@ -29,9 +29,9 @@ wheel: $(READY)
 
 # The package itself is installed in place, its C module compiled anew when a source changes.
 $(READY): $(SOURCES)
-	$(PYTHON) -m venv $(VENV) || { echo "make: $(PYTHON) needs the venv module (Debian: apt install python3-venv python3-dev)"; exit 1; }
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[julia,demo,test,bench,lint]'
+	@$(PYTHON) -m venv $(VENV) || { echo "make: $(PYTHON) needs the venv module (Debian: apt install python3-venv python3-dev)"; exit 1; }
+	$(BIN)/python -m pip install -qq --upgrade pip
+	$(BIN)/python -m pip install -qq --editable '.[julia,demo,test,bench,lint]'
 	touch $@
 
 # A Julia that works: the one that is found, else one of our own.

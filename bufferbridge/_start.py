@@ -33,9 +33,15 @@ let lookup = Ptr{Cvoid}(UInt(%p)), report = Ptr{Cvoid}(UInt(%p)), results = Ptr{
     try
         path = Base.unsafe_string(Ptr{UInt8}(unsafe_load(results, 1)))
         path in LOAD_PATH || push!(LOAD_PATH, path)
-        uuid = Base.UUID("@UUID@")
-        bridge = Base.require(Base.PkgId(uuid, "BufferBridge"))
-        Core.eval(Main, :(import BufferBridge))
+        bridge = try
+            Base.require(Base.PkgId(Base.UUID("@UUID@"), "BufferBridge"))
+        catch e
+            e isa Union{SystemError, Base.IOError} || rethrow()
+            # No place for compiled code, in a read-only home for one: do without.
+            Base.include(Main, joinpath(path, "src", "BufferBridge.jl"))
+            Main.BufferBridge
+        end
+        isdefined(Main, :BufferBridge) || Core.eval(Main, :(import BufferBridge))
         Base.invokelatest(bridge.start, lookup)
         for (i, m) in enumerate((Main, Base, Core, bridge))
             unsafe_store!(results, UInt64(Base.invokelatest(bridge.root!, m)), i)

@@ -255,13 +255,14 @@ static int api_set_helper(int64_t which, void *f)
     return 0;
 }
 
-static void api_set_layout_facts(int64_t length_offset, int64_t shared_offset, int64_t shared_mask,
-                                 int64_t any_thread)
+static void api_set_facts(int64_t any_thread, int64_t length_offset, int64_t flags_offset,
+                          int64_t shared_mask, int64_t capacity_offset)
 {
-    bb.length_offset = length_offset;
-    bb.shared_offset = shared_offset;
-    bb.shared_mask = shared_mask;
     bb.any_thread = any_thread != 0;
+    bb.length_offset = length_offset;
+    bb.flags_offset = flags_offset;
+    bb.shared_mask = shared_mask;
+    bb.capacity_offset = capacity_offset;
 }
 
 static bb_state *api_state(void) { return &bb; }
@@ -272,7 +273,7 @@ static const struct { const char *name; void *function; } functions[] = {
     F(unbox), F(acquire), F(clear), F(length), F(item), F(items), F(getattr), F(setattr), F(dir),
     F(repr), F(call), F(gil_ensure), F(gil_release), F(gil_held), F(enter_recursion), F(leave_recursion), F(hold), F(decref), F(incref),
     F(release_later), F(drain), F(grow_roots), F(new_julia), F(raise), F(fetch), F(restore),
-    F(format_exception), F(write), F(set_entry), F(set_helper), F(set_layout_facts), F(state),
+    F(format_exception), F(write), F(set_entry), F(set_helper), F(set_facts), F(state),
 };
 
 void *bb_api_function(const char *name)

@@ -138,7 +138,7 @@ typedef struct {
     char *owner;
     char *owner_data;
     int64_t owner_length;
-    int64_t memory_slot;  /* roots the Vector's Memory (Julia 1.11 and later), or -1 */
+    int64_t memory_slot;  /* roots what keeps the memory if the Vector is resized, or -1 */
     struct bb_retired *retired;
     int64_t exports;      /* live Py_buffers */
     int64_t dims[2 * BB_INLINE_DIMS];
@@ -188,7 +188,8 @@ typedef int (*bb_entry)(void *f, bb_value *args, int64_t nargs, PyObject *kwname
 enum bb_helper {
     BB_H_GETATTR, BB_H_SETATTR, BB_H_DIR, BB_H_REPR, BB_H_STR, BB_H_HASH, BB_H_COMPARE,
     BB_H_LENGTH, BB_H_GETITEM, BB_H_SETITEM, BB_H_CONTAINS, BB_H_ITERATE, BB_H_TRUTH,
-    BB_H_ARRAY_GET, BB_H_ARRAY_SET, BB_H_ARRAY_REFRESH, BB_H_ARRAY_WHY,
+    BB_H_ARRAY_GET, BB_H_ARRAY_SET, BB_H_ARRAY_REFRESH, BB_H_ARRAY_TRIM,
+    BB_H_ARRAY_WHY,
     BB_H_COUNT
 };
 
@@ -209,8 +210,9 @@ typedef struct {
     bb_entry entry;
     void *helpers[BB_H_COUNT];
     int64_t python_objects, pinned_buffers, exports;
-    /* How to tell that a Vector was resized, and (up to Julia 1.10) how to forbid it. */
-    int64_t length_offset, shared_offset, shared_mask;
+    /* Places in a Vector's header: how to tell that it was resized, and (up to Julia 1.10, where
+     * shared_mask is not 0) how to forbid it. See compat.jl. */
+    int64_t length_offset, flags_offset, shared_mask, capacity_offset;
     /* Python functions of the package that C calls. */
     PyObject *make_error, *make_namedtuple, *start;
 } bb_state;

@@ -7,13 +7,14 @@
  * Why the memory stays where it is while a Py_buffer is out: the Py_buffer holds a reference to the
  * JuliaArray, which roots the Julia object. A Vector could still be resized. Up to Julia 1.10 its
  * "shared" flag is set, the one that Julia itself sets when reshape makes an alias: from then on
- * push! and resize! throw. From 1.11 on the JuliaArray roots the Memory besides the Vector: push!
- * moves the Vector to another Memory, and the view keeps the old one. */
+ * push! and resize! throw. Where a resized Vector gets other memory and leaves the old as it was (from
+ * 1.11 on, and an alias made by reshape before), the JuliaArray roots what owns that memory besides
+ * the Vector, and the view keeps it. */
 #include "bufferbridge.h"
 
-/* What exported buffers still look at after the Vector was resized (Julia 1.11 and later): the old
- * memory. Its successor's shape and strides live here too, since those of an exported buffer must
- * not change either. */
+/* What exported buffers still look at after the Vector was resized: the owner of the old memory. The
+ * Vector's new shape and stride live here too, since those of an exported buffer must not change
+ * either. */
 typedef struct bb_retired {
     struct bb_retired *next;
     int64_t slot;
@@ -33,22 +34,37 @@ int bb_retire_memory(bb_array *a)
             return -1;
         }
         r->slot = a->memory_slot;
-        r->dims[0] = a->shape[0];
-        r->dims[1] = a->strides[0];
         r->next = a->retired;
         a->retired = r;
-        a->shape = r->dims;
-        a->strides = r->dims + 1;
+        if ((void *)a->owner == a->base.jl) {
+            r->dims[0] = a->shape[0];
+            r->dims[1] = a->strides[0];
+            a->shape = r->dims;
+            a->strides = r->dims + 1;
+        }
     }
     a->memory_slot = -1;
     return 0;
 }
 
-static void forbid_resizing(char *owner)
+/* Up to Julia 1.10, before the first export of a Vector's memory: forbids to resize it. */
+static int forbid_resizing(bb_array *a)
 {
-    uint16_t *flags = (uint16_t *)(owner + bb.shared_offset);
-    if ((*flags & bb.shared_mask) == 0)
-        *flags |= (uint16_t)bb.shared_mask;
+    uint16_t *flags = (uint16_t *)(a->owner + bb.flags_offset);
+    int64_t length = *(int64_t *)(a->owner + bb.length_offset);
+    int64_t capacity = *(int64_t *)(a->owner + bb.capacity_offset);
+
+    if (*flags & bb.shared_mask)
+        return 0;
+    if (capacity - length > capacity / 8 && bb_ready()) { /* else sizehint! won't touch it */
+        bb_value args[1] = {{.tag = BB_JULIA, .a.p = a->base.jl}}, result;
+        if (bb_call_helper(BB_H_ARRAY_TRIM, args, 1, &result) < 0)
+            return -1;
+        if (bb_array_current(a) < 0)
+            return -1;
+    }
+    *flags |= (uint16_t)bb.shared_mask;
+    return 0;
 }
 
 static int refuse(Py_buffer *view, const char *why)
@@ -66,7 +82,8 @@ int bb_getbuffer(PyObject *self, Py_buffer *view, int flags)
     view->obj = NULL;
     if (a->format == NULL)
         return bb_array_not_shared(a);
-    if (bb_array_current(a) < 0)
+    if (bb_array_current(a) < 0 ||
+        (a->owner != NULL && bb.shared_mask != 0 && forbid_resizing(a) < 0))
         return -1;
     if (REQUESTED(PyBUF_WRITABLE) && a->readonly)
         return refuse(view, "this Julia array is read-only");
@@ -98,8 +115,6 @@ int bb_getbuffer(PyObject *self, Py_buffer *view, int flags)
         view->ndim = 1;
         view->shape = NULL;
     }
-    if (a->owner != NULL && bb.shared_mask != 0)
-        forbid_resizing(a->owner);
     a->exports++;
     bb.exports++;
     view->obj = Py_NewRef(self);
@@ -112,7 +127,7 @@ void bb_releasebuffer(PyObject *self, Py_buffer *Py_UNUSED(view))
     bb.exports--;
     if (--a->exports > 0)
         return;
-    if (a->retired != NULL) {
+    if (a->retired != NULL && (void *)a->owner == a->base.jl) {
         a->dims[0] = a->shape[0];
         a->dims[1] = a->strides[0];
         a->shape = a->dims;

@@ -5,9 +5,9 @@
  * in Julia (jlsrc/src/arrayitems.jl).
  *
  * A Julia Vector can be resized, and may move then. Each use of such a descriptor first compares the
- * Vector's data pointer and length with what they were (bb_array_current): a Vector's own descriptor
- * follows the Vector, a view of one raises BufferError. What protects a buffer that is exported
- * already is in getbuffer.c. */
+ * Vector's data pointer and length with what they were (bb_array_current), and follows the Vector; a
+ * view that no longer fits into it raises BufferError. What protects a buffer that is exported already
+ * is in getbuffer.c. */
 #include "bufferbridge.h"
 #include <stddef.h>
 #include <string.h>
@@ -84,29 +84,29 @@ PyObject *bb_new_array(void *jl, int64_t slot)
 
 static int follow_owner(bb_array *a)
 {
-    if ((void *)a->owner != a->base.jl) {
-        PyErr_SetString(PyExc_BufferError,
-                        "the Julia Vector that this array is a view of was resized; take the view "
-                        "again");
-        return -1;
-    }
-    if (bb.shared_mask != 0) { /* up to Julia 1.10: nothing is exported, or it could not resize */
+    if ((void *)a->owner == a->base.jl && a->memory_slot < 0) {
+        /* Nothing of it is exported, or it could not have been resized. */
         look_at_owner(a);
         a->ptr = a->owner_data;
         a->shape[0] = a->owner_length;
-    } else {
-        /* The Memory is another one now, and has to be rooted. The old one stays rooted as long as
-         * buffers of it are exported. */
-        bb_value args[1] = {{.tag = BB_JULIA, .a.p = a->base.jl}}, result;
-        if (bb_call_helper(BB_H_ARRAY_REFRESH, args, 1, &result) < 0)
-            return -1;
-        if (bb_retire_memory(a) < 0)
-            return -1;
-        a->memory_slot = bb.layout.memory_slot;
-        a->ptr = bb.layout.ptr;
-        a->shape[0] = bb.layout.shape[0];
-        look_at_owner(a);
+        set_contiguity(a);
+        return 0;
     }
+    /* A view, which may no longer fit; or what owns the memory is another object now, and has to be
+     * rooted. The old one stays rooted as long as buffers of it are exported. */
+    bb_value args[1] = {{.tag = BB_JULIA, .a.p = a->base.jl}}, result;
+    if (bb_call_helper(BB_H_ARRAY_REFRESH, args, 1, &result) < 0)
+        return -1;
+    if (bb_retire_memory(a) < 0) {
+        if (bb.layout.memory_slot >= 0)
+            bb_free_slot(bb.layout.memory_slot);
+        return -1;
+    }
+    a->memory_slot = bb.layout.memory_slot;
+    a->ptr = bb.layout.ptr;
+    if ((void *)a->owner == a->base.jl)
+        a->shape[0] = bb.layout.shape[0]; /* a view's shape does not change */
+    look_at_owner(a);
     set_contiguity(a);
     return 0;
 }

@@ -171,15 +171,65 @@ def test_a_vector_that_is_not_exported_can_grow_and_is_followed():
         v[1]
 
 
-def test_a_view_of_a_vector_that_was_resized_is_refused():
+def test_views_follow_a_vector_that_was_resized():
     bb.eval("global base_v = collect(1:10)")
-    view = bb.eval("view(base_v, 5:10)")
+    view = bb.eval("view(base_v, 5:8)")
+    twice = view[1:3]
     assert view[0] == 5
-    bb.eval("resize!(base_v, 100_000)")
-    with pytest.raises(BufferError, match="resized"):
-        memoryview(view)
-    with pytest.raises(BufferError, match="resized"):
-        view[0]
+    bb.eval("resize!(base_v, 1_000_000); base_v[5] = 50; base_v[6] = 60")
+    assert view[0] == 50
+    assert twice[0] == 60
+    bb.eval("resize!(base_v, 6)")
+    for use in (memoryview, lambda v: v[0], len):
+        with pytest.raises(BufferError, match="resized"):
+            use(view)
+    bb.eval("resize!(base_v, 8); base_v[5:8] .= 1:4")
+    assert memoryview(view).tolist() == [1, 2, 3, 4]
+
+
+# Vectors whose memory is allocated in different ways, and all that may move it.
+VECTORS = [
+    "zeros(5)",
+    "zeros(1_000_000)",
+    "vec(zeros(1000, 1000))",
+    "resize!(zeros(1_000_000), 100_000)",
+    "resize!(zeros(1000), 5)",
+    "append!(Float64[], zeros(100_000))",
+]
+RESIZINGS = [
+    "sizehint!(v, 1)",
+    "sizehint!(v, 10^7)",
+    "push!(v, 1.0)",
+    "append!(v, v)",
+    "pushfirst!(v, 1.0)",
+    "empty!(v)",
+    "pop!(v)",
+    "popfirst!(v)",
+    "deleteat!(v, 2)",
+    "resize!(v, 1)",
+    "resize!(v, 10^7)",
+    "splice!(v, 1:2)",
+    "filter!(x -> true, v)",
+]
+
+
+@pytest.mark.parametrize("make", VECTORS)
+@pytest.mark.parametrize("derived", ["v", "view(v, 2:4)"])
+def test_nothing_moves_memory_that_is_exported(held, make, derived):
+    for resizing in RESIZINGS:
+        bb.eval(f"global v = {make}; v .= 1:length(v)")
+        x = bb.eval(derived)
+        a = np.asarray(x)
+        expected = a.copy()
+        try:
+            bb.eval(f"{resizing}; nothing")
+        except bb.JuliaError as e:
+            assert "shared" in str(e)
+        bb.eval("GC.gc(); global other_v = [fill(-1.0, 100_000) for i in 1:20]; nothing")
+        assert np.array_equal(a, expected), resizing
+        bb.eval("global v = nothing; global other_v = nothing")
+        assert np.array_equal(a, expected), resizing
+        del x, a
 
 
 @pytest.mark.parametrize(

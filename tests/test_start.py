@@ -136,6 +136,12 @@ def test_the_start_needs_the_main_thread(run_python):
     assert done.stdout.endswith("2\n")
 
 
+def test_a_home_that_can_not_be_written(run_python):
+    code = "import bufferbridge as bb\nprint(bb.eval('1 + 1'), bb.Main.BufferBridge)"
+    done = run_python(code, env={"JULIA_DEPOT_PATH": "/proc/nosuch"})
+    assert done.stdout in ("2 BufferBridge\n", "2 Main.BufferBridge\n")
+
+
 def test_a_second_start_runs_no_subprocess(run_python):
     bb.eval("1")
     run_python(

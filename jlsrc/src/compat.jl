@@ -1,36 +1,69 @@
 # What differs between Julia's versions, 1.5 to 1.12. Nowhere else is VERSION looked at.
 
-# The object that owns an Array's memory. From 1.11 on it is the Memory, which a reshaped array
-# shares; before, it is the first Array itself, which a reshaped array refers to. A finalizer that
-# releases the memory belongs on this object.
-@static if VERSION >= v"1.11.0-DEV"
-    memoryowner(a::Array) = getfield(a, :ref).mem
-    const VECTOR_LENGTH_OFFSET = Int(fieldoffset(Vector{Int}, 2))
-else
-    memoryowner(a::Array) = a
-    const VECTOR_LENGTH_OFFSET = sizeof(Ptr)
-end
-
-# From 1.11 on a Vector that is resized leaves its old Memory as it was; before, the memory moves or
-# is freed, so that exported Vectors must not be resized.
-const RESIZE_KEEPS_MEMORY = VERSION >= v"1.11.0-DEV"
-
 # A thread that Julia did not start is adopted when it enters a @cfunction.
 const ADOPTS_THREADS = VERSION >= v"1.9.0-DEV"
 
-# Offset and mask of the flag that forbids resizing an Array, found by looking at what reshape does
-# to one. (0, 0) where there is none.
-function sharedflag()
-    RESIZE_KEEPS_MEMORY && return (0, 0)
-    v = zeros(Int, 4)
-    offset = 2 * sizeof(Ptr) # jl_array_t: data, length, flags
-    flags() = GC.@preserve v unsafe_load(Ptr{UInt16}(pointer_from_objref(v) + offset))
-    before = flags()
-    alias = reshape(v, 2, 2)
-    mask = before ⊻ flags()
-    count_ones(mask) == 1 && length(alias) == 4 ||
-        error("BufferBridge doesn't know the layout of Array in Julia $VERSION")
-    return (offset, Int(mask))
+# From 1.11 on an Array refers to a Memory, and a Vector that is resized leaves its old Memory as it
+# was. Before, the memory moves or is freed, so that exported Vectors must not be resized.
+const RESIZE_KEEPS_MEMORY = VERSION >= v"1.11.0-DEV"
+
+@static if RESIZE_KEEPS_MEMORY
+    # The object that owns an Array's memory: a finalizer that releases the memory belongs on it. A
+    # reshaped array shares the Memory, and not the Array.
+    memoryowner(a::Array) = getfield(a, :ref).mem
+    # The object besides the Vector itself that has to live for its present memory to live.
+    memoryroot(v::Vector) = memoryowner(v)
+else
+    # A reshaped array refers to the first Array.
+    memoryowner(a::Array) = a
+    # An alias made by reshape or vec gets memory of its own when it is resized, and then no longer
+    # refers to the Array it was made of.
+    memoryroot(v::Vector) = isalias(v) ? header(Any, v, ALIAS_OWNER[]) : nothing
+
+    isalias(v::Vector) = header(UInt16, v, FLAGS_OFFSET) & HOW_MASK == HOW_ALIAS
+    header(::Type{T}, v::Array, offset) where {T} =
+        GC.@preserve v unsafe_load(Ptr{T}(pointer_from_objref(v) + offset))
+    const ALIAS_OWNER = Ref(0)
+end
+
+# jl_array_t, up to 1.10: data, length, flags (of which the first two bits say how the memory was
+# allocated, 3 for an alias), ...; the rest is looked for.
+const FLAGS_OFFSET = 2 * sizeof(Ptr)
+const HOW_MASK = 0x0003
+const HOW_ALIAS = 0x0003
+
+"What the C layer has to know of a Vector's header: offsets in bytes, and a mask."
+struct VectorHeader
+    length::Int     # offset of the length
+    flags::Int      # offset of the 16 bits that have
+    shared::Int     # this bit, which forbids resizing; 0 where a resized Vector keeps its old memory
+    capacity::Int   # offset of the number of items there is room for
+end
+
+"""
+    vectorheader() -> VectorHeader
+
+Finds the places in a Vector's header by looking at what `reshape` and `sizehint!` change, and throws
+rather than guess.
+"""
+function vectorheader()
+    RESIZE_KEEPS_MEMORY && return VectorHeader(Int(fieldoffset(Vector{Int}, 2)), 0, 0, 0)
+    unknown() = error("BufferBridge doesn't know the layout of Array in Julia $VERSION")
+    word(x, k) = header(Int, x, k * sizeof(Ptr))
+
+    a = zeros(Int, 2, 2)
+    before = header(UInt16, a, FLAGS_OFFSET)
+    v = vec(a)
+    shared = before ⊻ header(UInt16, a, FLAGS_OFFSET)
+    count_ones(shared) == 1 && isalias(v) && word(v, 1) == 4 || unknown()
+    owner = findfirst(k -> word(v, k) == Int(pointer_from_objref(a)), 3:7)
+    owner === nothing && unknown()
+    ALIAS_OWNER[] = (owner + 2) * sizeof(Ptr)
+
+    grown = sizehint!(zeros(Int, 4), 1000)
+    capacity = findfirst(k -> word(grown, k) >= 1000, 3:5)
+    capacity === nothing && unknown()
+    return VectorHeader(sizeof(Ptr), FLAGS_OFFSET, Int(shared), (capacity + 2) * sizeof(Ptr))
 end
 
 @static if VERSION >= v"1.6.0-DEV"

@@ -29,6 +29,11 @@ Base.showerror(io::IO, e::NoAttribute) = print(io, e.message)
 "The end of an iteration from Python."
 struct StopIteration <: Exception end
 
+"A view that reaches beyond its Vector, which was resized."
+struct Resized <: Exception end
+Base.showerror(io::IO, ::Resized) = print(io, "the Julia Vector that this array is a view of was " *
+    "resized, and the view reaches beyond its end now")
+
 "Code that does not parse, with the place in it."
 struct SyntaxError <: Exception
     cause::Any
@@ -58,6 +63,7 @@ errorkind(::StackOverflowError) = KIND_RECURSION
 errorkind(::SyntaxError) = KIND_SYNTAX
 errorkind(::OverflowError) = KIND_OVERFLOW
 errorkind(::AssertionError) = KIND_ASSERTION
+errorkind(::Resized) = KIND_BUFFER
 errorkind(::StopIteration) = KIND_STOP_ITERATION
 errorkind(e::LoadError) = errorkind(e.error)
 

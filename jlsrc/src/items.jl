@@ -75,11 +75,24 @@ function extent(l::Layout, itemsize)
     return p + sum(min.(0, ends)), p + sum(max.(0, ends)) + itemsize
 end
 
-"The descriptor of a Vector that was resized; see csrc/juliaarray.c."
+"The descriptor of a Vector that was resized, or of a view of one; see csrc/juliaarray.c."
 function arrayrefresh(@nospecialize(x::AbstractArray))
-    writelayout!(x)
+    l = layout(x)
+    fits(l, sizeof(eltype(x))) || throw(Resized())
+    writelayout!(x, l, memoryslot!(l))
     return nothing
 end
+
+function fits(l::Layout, itemsize)
+    any(iszero, l.size) && return true
+    low, high = extent(l, itemsize)
+    start = Int(pointer(l.owner))
+    return start <= low && high <= start + sizeof(l.owner)
+end
+
+# A Vector with room to spare is cut to its length before its memory is first exported. Up to Julia
+# 1.10 sizehint! would do that later, and move the memory, even if the Vector must not be resized.
+arraytrim(@nospecialize(x::AbstractArray)) = (sizehint!(layout(x).owner, 0); nothing)
 
 "Why the memory of `x` can't be shared, for BufferError."
 function whynotshared(@nospecialize(x::AbstractArray))

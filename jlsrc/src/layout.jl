@@ -194,45 +194,34 @@ const LAYOUT_STRIDES = LAYOUT_SHAPE + 8 * MAX_DIMS
 layoutfield!(offset, x::T) where {T} = unsafe_store!(statefield(T, STATE_LAYOUT + offset), x)
 
 """
-    writelayout!(x::AbstractArray)
+    writelayout!(x::AbstractArray, l) -> nothing
 
-Describes `x` in the C layer's `layout`, which the next JuliaArray is made of. Roots the Memory of a
-Vector where that is another object than the Vector.
+Writes the layout `l` of `x` into the C layer's scratch struct, from which the next JuliaArray is made.
+Between this and the making nothing may run that could make another one: so all that allocates has been
+done before, and `memoryslot` is the root slot of what [`memoryroot`](@ref) names, or -1.
 """
-function writelayout!(x::AbstractArray{T,N}) where {T,N}
-    N <= MAX_DIMS || throw(ArgumentError("arrays of more than $MAX_DIMS dimensions can't go to Python"))
-    l = layout(x)
+function writelayout!(x::AbstractArray{T,N}, l::Union{Layout,NotShared}, memoryslot::Int) where {T,N}
+    shared = l isa Layout
     layoutfield!(LAYOUT_NDIM, Int64(N))
-    layoutfield!(LAYOUT_MEMORY_SLOT, Int64(-1))
-    layoutfield!(LAYOUT_OWNER, C_NULL)
+    layoutfield!(LAYOUT_MEMORY_SLOT, Int64(memoryslot))
+    layoutfield!(LAYOUT_PTR, shared ? l.ptr : Ptr{UInt8}(C_NULL))
+    layoutfield!(LAYOUT_ITEMSIZE, Int64(shared ? sizeof(T) : 0))
+    layoutfield!(LAYOUT_KIND, Int64(shared && !l.swapped ? kindof(T) : 0))
+    layoutfield!(LAYOUT_READONLY, Int64(!shared || l.readonly))
+    layoutfield!(LAYOUT_FORMAT, shared ? formatpointer(T, l.swapped) : Ptr{UInt8}(C_NULL))
+    layoutfield!(LAYOUT_OWNER, shared && l.owner !== nothing ? pointer_from_objref(l.owner) : C_NULL)
     for d in 1:N
         layoutfield!(LAYOUT_SHAPE + 8 * (d - 1), Int64(size(x, d)))
-    end
-    if l isa NotShared
-        layoutfield!(LAYOUT_PTR, C_NULL)
-        layoutfield!(LAYOUT_ITEMSIZE, Int64(0))
-        layoutfield!(LAYOUT_KIND, Int64(0))
-        layoutfield!(LAYOUT_READONLY, Int64(1))
-        layoutfield!(LAYOUT_FORMAT, C_NULL)
-        for d in 1:N
-            layoutfield!(LAYOUT_STRIDES + 8 * (d - 1), Int64(0))
-        end
-        return nothing
-    end
-    layoutfield!(LAYOUT_PTR, l.ptr)
-    layoutfield!(LAYOUT_ITEMSIZE, Int64(sizeof(T)))
-    layoutfield!(LAYOUT_KIND, Int64(l.swapped ? 0 : kindof(T)))
-    layoutfield!(LAYOUT_READONLY, Int64(l.readonly))
-    layoutfield!(LAYOUT_FORMAT, pointer(formatof(T, l.swapped))) # a constant of format.jl
-    for d in 1:N
-        layoutfield!(LAYOUT_STRIDES + 8 * (d - 1), Int64(l.strides[d]))
-    end
-    if l.owner !== nothing
-        layoutfield!(LAYOUT_OWNER, pointer_from_objref(l.owner))
-        if RESIZE_KEEPS_MEMORY
-            slot = root!(memoryowner(l.owner))
-            layoutfield!(LAYOUT_MEMORY_SLOT, Int64(slot))
-        end
+        layoutfield!(LAYOUT_STRIDES + 8 * (d - 1), Int64(shared ? l.strides[d] : 0))
     end
     return nothing
 end
+
+formatpointer(::Type{T}, swapped) where {T} = pointer(formatof(T, swapped)) # a constant of format.jl
+
+# The slot for what has to live besides x for the memory to live.
+function memoryslot!(l::Layout)
+    root = l.owner === nothing ? nothing : memoryroot(l.owner)
+    return root === nothing ? -1 : root!(root)
+end
+memoryslot!(::NotShared) = -1

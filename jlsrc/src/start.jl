@@ -73,7 +73,8 @@ csrc/api.c by name. Called once, by bufferbridge/_start.py.
 """
 function start(lookup::Ptr{Cvoid})
     connect!(lookup)
-    @api set_layout_facts(VECTOR_LENGTH_OFFSET::Int64, sharedflag()[1]::Int64, sharedflag()[2]::Int64, ADOPTS_THREADS::Int64)::Cvoid
+    h = vectorheader()
+    @api set_facts(ADOPTS_THREADS::Int64, h.length::Int64, h.flags::Int64, h.shared::Int64, h.capacity::Int64)::Cvoid
     growroots!()
     append!(HELPER_OBJECTS, (getfield(@__MODULE__, name) for name in HELPERS))
     for i in eachindex(HELPER_OBJECTS)

@@ -74,8 +74,13 @@ topython(f::PyFunction) = topython(f.object)
 topython(x::PyException) = topython(x.exception)
 
 function topython(x::AbstractArray)
-    writelayout!(x)
-    return newjulia(CLASS_ARRAY, x)
+    ndims(x) <= MAX_DIMS ||
+        throw(ArgumentError("arrays of more than $MAX_DIMS dimensions can't go to Python"))
+    l = layout(x)
+    memoryslot = memoryslot!(l)
+    slot = root!(x)
+    writelayout!(x, l, memoryslot)
+    return checked(@api new_julia(CLASS_ARRAY::Int64, slot::Int64)::Ptr{Cvoid})
 end
 
 topython(x::Function) = newjulia(CLASS_FUNCTION, x)

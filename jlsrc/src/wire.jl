@@ -79,7 +79,7 @@ const CLASS_ARRAY = 3
 
 # enum bb_helper, in order: Julia functions that slots of the Python types call
 const HELPERS = (:getattr, :setattr, :dirof, :reprof, :strof, :hashof, :compare, :lengthof, :getitem,
-                 :setitem, :contains, :iteration, :truth, :arrayget, :arrayset, :arrayrefresh,
+                 :setitem, :contains, :iteration, :truth, :arrayget, :arrayset, :arrayrefresh, :arraytrim,
                  :whynotshared)
 
 # ------------------------------------------------------------- functions
@@ -89,7 +89,7 @@ const API_NAMES = (:str, :bigint, :box, :tuple_new, :tuple_set, :list_new, :list
                    :call, :gil_ensure, :gil_release, :gil_held, :enter_recursion,
                    :leave_recursion, :hold, :decref, :incref,
                    :release_later, :drain, :grow_roots, :new_julia, :raise, :fetch, :restore,
-                   :format_exception, :write, :set_entry, :set_helper, :set_layout_facts, :state)
+                   :format_exception, :write, :set_entry, :set_helper, :set_facts, :state)
 
 @eval mutable struct Api
     $([:($name::Ptr{Cvoid}) for name in API_NAMES]...)
