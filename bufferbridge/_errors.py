@@ -7,8 +7,9 @@ BoundsError. The numbers are those of ``jlsrc/src/errors.jl``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
+
+from . import _core
 
 
 class JuliaError(Exception):
@@ -20,14 +21,13 @@ class JuliaError(Exception):
 
     exception: Any = None
     _backtrace: Any = None
-    _format_backtrace: Callable[[Any], str] | None = None  # set at the start; a JuliaFunction
 
     @property
     def backtrace(self) -> str:
-        format_backtrace = JuliaError._format_backtrace
-        if self._backtrace is None or format_backtrace is None:
+        if self._backtrace is None:
             return ""
-        return format_backtrace(self._backtrace).strip("\n")
+        text: str = _core._session().bridge.backtracetext(self._backtrace)
+        return text.strip("\n")
 
     def __str__(self) -> str:
         # KeyError and SyntaxError would show the message in their own ways.

@@ -73,7 +73,7 @@ class Session:
     wrap: JuliaFunction
 
 
-_session: Session | None = None
+_session: Session | None = _core._session()  # not None if the package was imported before
 _lock = threading.RLock()
 _keep: list[Any] = []  # C memory that Julia's options point into
 
@@ -168,7 +168,7 @@ def _start(options: dict[str, Any]) -> Session:
     session = Session()
     session.julia = julia
     session.options = options
-    _set_hooks(session)
+    _set_hooks()
     failed = lib.bb_boot(
         os.fsencode(julia.libjulia),
         os.fsencode(julia.bindir),
@@ -191,12 +191,12 @@ def _start(options: dict[str, Any]) -> Session:
     session.evaluate = session.bridge.evaluate
     session.include = session.bridge.includefile
     session.wrap = session.bridge.wrap
-    _errors.JuliaError._format_backtrace = staticmethod(session.bridge.backtracetext)
     atexit.register(_stop, os.fsencode(julia.libjulia))
+    _core._set_session(session)
     return session
 
 
-def _set_hooks(session: Session) -> None:
+def _set_hooks() -> None:
     """Hand the C layer the Python functions it calls; it keeps them."""
     hooks = {
         "make_error": _errors.make_error,
@@ -223,3 +223,7 @@ def _stop(libjulia: bytes) -> None:
     """
     lib.bb_shut_down(libjulia)
     _core._stop()
+
+
+if _session is not None:
+    _set_hooks()

@@ -215,6 +215,7 @@ typedef struct {
     int64_t length_offset, flags_offset, shared_mask, capacity_offset;
     /* Python functions of the package that C calls. */
     PyObject *make_error, *make_namedtuple, *start;
+    PyObject *session; /* the package's own record of what runs: survives if it is imported anew */
 } bb_state;
 
 extern bb_state bb;

@@ -42,9 +42,15 @@ static PyObject *py_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignor
                          "exports", (long long)bb.exports);
 }
 
-static PyObject *py_status(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+static PyObject *py_session(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
-    return PyLong_FromLong(bb.status);
+    return Py_NewRef(bb.session ? bb.session : Py_None);
+}
+
+static PyObject *py_set_session(PyObject *Py_UNUSED(module), PyObject *session)
+{
+    Py_XSETREF(bb.session, Py_NewRef(session));
+    Py_RETURN_NONE;
 }
 
 static PyObject *py_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
@@ -106,7 +112,8 @@ static PyMethodDef functions[] = {
      "julia_objects held by Python; python_objects, pinned_buffers and pinned_bytes held by Julia;\n"
      "exports, the live Py_buffers of JuliaArrays. Zero-cost counters; what Julia has finalized is\n"
      "let go first."},
-    {"_status", py_status, METH_NOARGS, NULL},
+    {"_session", py_session, METH_NOARGS, NULL},
+    {"_set_session", py_set_session, METH_O, NULL},
     {"_stop", py_stop, METH_NOARGS, NULL},
     {"_root", py_root, METH_VARARGS, NULL},
     {"_request", py_request, METH_VARARGS,

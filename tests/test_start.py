@@ -136,6 +136,29 @@ def test_the_start_needs_the_main_thread(run_python):
     assert done.stdout.endswith("2\n")
 
 
+def test_importing_again_finds_what_runs(run_python):
+    done = run_python(
+        """
+        import importlib, sys
+        import bufferbridge as first
+        x = first.eval("[1, 2]")
+        importlib.reload(first)
+        assert first.eval("1 + 1") == 2
+        for name in [n for n in sys.modules if n.partition(".")[0] == "bufferbridge"]:
+            del sys.modules[name]
+        import bufferbridge as second
+        assert second is not first
+        print(second.eval("1 + 1"), second.Base.sum(x), first.eval("2 + 2"))
+        assert type(second.eval("[1]")) is type(x) is second.JuliaArray
+        try:
+            second.eval("error(1)")
+        except second.JuliaError as e:
+            assert "error" in e.backtrace
+        """
+    )
+    assert done.stdout == "2 3 4\n"
+
+
 def test_a_home_that_can_not_be_written(run_python):
     code = "import bufferbridge as bb\nprint(bb.eval('1 + 1'), bb.Main.BufferBridge)"
     done = run_python(code, env={"JULIA_DEPOT_PATH": "/proc/nosuch"})
