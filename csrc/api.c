@@ -201,6 +201,11 @@ static PyObject *api_fetch(void)
 /* Raises this very exception object again; its traceback goes on growing. */
 static void api_restore(PyObject *exception)
 {
+    if (!PyExceptionInstance_Check(exception)) { /* Julia code may put anything into a PyException */
+        PyErr_Format(PyExc_TypeError, "a PyException holds an object that is no exception: '%.200s'",
+                     Py_TYPE(exception)->tp_name);
+        return;
+    }
     PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(exception)), Py_NewRef(exception),
                   PyException_GetTraceback(exception));
 }
@@ -208,6 +213,8 @@ static void api_restore(PyObject *exception)
 /* New str: the exception as Python prints it, with its traceback. */
 static PyObject *api_format_exception(PyObject *exception)
 {
+    if (!PyExceptionInstance_Check(exception))
+        return PyObject_Repr(exception);
     PyObject *module = PyImport_ImportModule("traceback"), *lines = NULL, *text = NULL;
     PyObject *traceback = PyException_GetTraceback(exception), *empty = PyUnicode_FromString("");
     if (module != NULL && empty != NULL)

@@ -131,6 +131,7 @@ typedef struct {
     bb_julia base;
     char *ptr;
     int64_t itemsize, size, ndim, kind, readonly, contiguity;
+    int64_t derived;      /* whether it is a view of another array */
     const char *format;   /* NULL: this array's memory can't be shared */
     int64_t *shape, *strides;
     /* The Vector whose memory this is, if Julia code could resize it: its address, the slot that
@@ -147,7 +148,7 @@ typedef struct {
 /* Julia writes here, with the GIL held, what bb_new_array then reads. */
 typedef struct {
     char *ptr;
-    int64_t itemsize, ndim, kind, readonly;
+    int64_t itemsize, ndim, kind, readonly, derived;
     const char *format;
     char *owner;
     int64_t memory_slot;
@@ -165,6 +166,7 @@ void bb_init_julia(bb_julia *self, void *jl, int64_t slot);
 void bb_dealloc_julia(PyObject *self);
 PyObject *bb_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames);
 int bb_array_current(bb_array *self); /* 0: the descriptor is true; -1: exception */
+int bb_array_usable(bb_array *self);  /* 0: Julia code may use the array; -1: exception */
 int bb_array_not_shared(bb_array *self); /* -1, with the BufferError that says why */
 int bb_retire_memory(bb_array *self);
 void bb_free_slot(int64_t slot);

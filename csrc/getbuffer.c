@@ -36,7 +36,7 @@ int bb_retire_memory(bb_array *a)
         r->slot = a->memory_slot;
         r->next = a->retired;
         a->retired = r;
-        if ((void *)a->owner == a->base.jl) {
+        if (!a->derived) {
             r->dims[0] = a->shape[0];
             r->dims[1] = a->strides[0];
             a->shape = r->dims;
@@ -127,7 +127,7 @@ void bb_releasebuffer(PyObject *self, Py_buffer *Py_UNUSED(view))
     bb.exports--;
     if (--a->exports > 0)
         return;
-    if (a->retired != NULL && (void *)a->owner == a->base.jl) {
+    if (a->retired != NULL && !a->derived) {
         a->dims[0] = a->shape[0];
         a->dims[1] = a->strides[0];
         a->shape = a->dims;

@@ -72,6 +72,7 @@ PyObject *bb_new_array(void *jl, int64_t slot)
     a->ndim = layout->ndim;
     a->kind = layout->kind;
     a->readonly = layout->readonly;
+    a->derived = layout->derived;
     a->format = layout->format;
     a->owner = layout->owner;
     if (a->owner != NULL)
@@ -84,7 +85,7 @@ PyObject *bb_new_array(void *jl, int64_t slot)
 
 static int follow_owner(bb_array *a)
 {
-    if ((void *)a->owner == a->base.jl && a->memory_slot < 0) {
+    if (a->owner != NULL && !a->derived && a->memory_slot < 0) {
         /* Nothing of it is exported, or it could not have been resized. */
         look_at_owner(a);
         a->ptr = a->owner_data;
@@ -104,20 +105,28 @@ static int follow_owner(bb_array *a)
     }
     a->memory_slot = bb.layout.memory_slot;
     a->ptr = bb.layout.ptr;
-    if ((void *)a->owner == a->base.jl)
-        a->shape[0] = bb.layout.shape[0]; /* a view's shape does not change */
-    look_at_owner(a);
+    if (!a->derived) /* a view's shape does not change */
+        memcpy(a->shape, bb.layout.shape, (size_t)a->ndim * sizeof(int64_t));
+    if (a->owner != NULL)
+        look_at_owner(a);
     set_contiguity(a);
     return 0;
 }
 
 int bb_array_current(bb_array *a)
 {
+    if (a->format == NULL) /* without memory to look at there is only Julia to ask */
+        return bb_ready() ? follow_owner(a) : 0;
     if (a->owner == NULL ||
         (*(char **)a->owner == a->owner_data &&
          *(int64_t *)(a->owner + bb.length_offset) == a->owner_length))
         return 0;
     return follow_owner(a);
+}
+
+int bb_array_usable(bb_array *a)
+{
+    return a->derived ? bb_array_current(a) : 0;
 }
 
 /* ------------------------------------------------------------- indexing */

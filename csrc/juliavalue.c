@@ -149,8 +149,14 @@ static PyObject *helper(enum bb_helper h, PyObject *self, PyObject *a, PyObject 
 
 /* ---------------------------------------------------------------- slots */
 
+/* 1 for names like __x__, -1 with TypeError for what is no name (the slots can be called directly). */
 static int is_dunder(PyObject *name)
 {
+    if (!PyUnicode_Check(name)) {
+        PyErr_Format(PyExc_TypeError, "attribute name must be string, not '%.200s'",
+                     Py_TYPE(name)->tp_name);
+        return -1;
+    }
     Py_ssize_t n = PyUnicode_GET_LENGTH(name);
     return n > 4 && PyUnicode_READ_CHAR(name, 0) == '_' && PyUnicode_READ_CHAR(name, 1) == '_' &&
            PyUnicode_READ_CHAR(name, n - 1) == '_' && PyUnicode_READ_CHAR(name, n - 2) == '_';
@@ -160,8 +166,11 @@ static int is_dunder(PyObject *name)
  * own business: asking Julia for them would only slow down every protocol that looks for one. */
 static PyObject *getattro(PyObject *self, PyObject *name)
 {
+    int dunder = is_dunder(name);
+    if (dunder < 0)
+        return NULL;
     PyObject *found = PyObject_GenericGetAttr(self, name);
-    if (found != NULL || !PyErr_ExceptionMatches(PyExc_AttributeError) || is_dunder(name))
+    if (found != NULL || dunder || !PyErr_ExceptionMatches(PyExc_AttributeError))
         return found;
     PyErr_Clear();
     return helper(BB_H_GETATTR, self, name, NULL);
@@ -170,19 +179,23 @@ static PyObject *getattro(PyObject *self, PyObject *name)
 /* For modules Julia's names come first: a module may well define `shape`. */
 static PyObject *module_getattro(PyObject *self, PyObject *name)
 {
-    if (is_dunder(name))
-        return PyObject_GenericGetAttr(self, name);
+    int dunder = is_dunder(name);
+    if (dunder != 0)
+        return dunder < 0 ? NULL : PyObject_GenericGetAttr(self, name);
     return helper(BB_H_GETATTR, self, name, NULL);
 }
 
 static int setattro(PyObject *self, PyObject *name, PyObject *value)
 {
+    int dunder = is_dunder(name);
+    if (dunder < 0)
+        return -1;
     if (value == NULL) {
         PyErr_Format(PyExc_TypeError, "names and fields of Julia objects can't be deleted ('%U')",
                      name);
         return -1;
     }
-    if (is_dunder(name))
+    if (dunder)
         return PyObject_GenericSetAttr(self, name, value);
     PyObject *r = helper(BB_H_SETATTR, self, name, value);
     Py_XDECREF(r);

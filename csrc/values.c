@@ -201,6 +201,10 @@ int bb_from_python(PyObject *o, bb_value *v)
         return 0;
     }
     if (bb_is_julia(o)) {
+        v->tag = BB_NONE;
+        /* Julia does not check a view's indices again: one that no longer fits must not get there. */
+        if (Py_TYPE(o) == bb_types[BB_CLASS_ARRAY] && bb_array_usable((bb_array *)o) < 0)
+            return -1;
         v->tag = BB_JULIA;
         v->a.p = ((bb_julia *)o)->jl;
         return 0;

@@ -71,7 +71,10 @@ end
 function items(o::Ptr{Cvoid})
     xs = Any[]
     i = 0
-    while i < @api length(o::Ptr{Cvoid})::Int64
+    while true
+        n = @api length(o::Ptr{Cvoid})::Int64
+        n < 0 && throwpython()
+        i < n || break
         x = withvalue() do v
             @api(item(o::Ptr{Cvoid}, i::Int64, v::Ptr{Value})::Cint) == 0 || throwpython()
             return fromvalue(v)
@@ -124,6 +127,9 @@ end
 
 function fromrange(o::PyObject)
     start, stop, step = o.start, o.stop, o.step
+    if step > 0 ? start >= stop : start <= stop
+        return step == 1 ? (1:0) : step > 0 ? (1:step:0) : (0:step:1)
+    end
     last = stop - sign(step) # Python's ranges end before stop
     return step == 1 ? (start:last) : (start:step:last)
 end

@@ -39,9 +39,7 @@ function arrayset(@nospecialize(x::AbstractArray), axes::Int64, n::Int64, @nospe
     return nothing
 end
 
-memoryof(x) = parent(x) === x ? x : memoryof(parent(x))
-memoryof(x::PyStridedArray) = x
-memoryof(x::PyArray) = x
+memoryof(x::AbstractArray) = isderived(x) ? memoryof(parent(x)) : x
 
 assign!(x::AbstractArray, @nospecialize(value)) = fill!(x, value)
 
@@ -77,17 +75,10 @@ end
 
 "The descriptor of a Vector that was resized, or of a view of one; see csrc/juliaarray.c."
 function arrayrefresh(@nospecialize(x::AbstractArray))
+    fits(x) || throw(Resized())
     l = layout(x)
-    fits(l, sizeof(eltype(x))) || throw(Resized())
     writelayout!(x, l, memoryslot!(l))
     return nothing
-end
-
-function fits(l::Layout, itemsize)
-    any(iszero, l.size) && return true
-    low, high = extent(l, itemsize)
-    start = Int(pointer(l.owner))
-    return start <= low && high <= start + sizeof(l.owner)
 end
 
 # A Vector with room to spare is cut to its length before its memory is first exported. Up to Julia

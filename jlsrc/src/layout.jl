@@ -53,12 +53,19 @@ stridesof(x::Array{T,N}) where {T,N} =
     Layout{N}(pointer(x), size(x), densestrides(size(x), sizeof(T)), false, false, N == 1 ? x : nothing)
 
 # Other dense arrays (Memory, SharedArray, those of packages) keep the DenseArray contract.
-stridesof(x::DenseArray{T,N}) where {T,N} =
-    Layout{N}(pointer(x), size(x), strides(x) .* sizeof(T), false, false, nothing)
+function stridesof(x::DenseArray{T,N}) where {T,N}
+    try
+        return Layout{N}(pointer(x), size(x), strides(x) .* sizeof(T), false, false, nothing)
+    catch # of the contract's functions one is missing
+        return NotShared("a $(nameof(typeof(x))) doesn't tell the address of its memory")
+    end
+end
 
 # The code units of a String are its bytes, and a String never changes.
-stridesof(x::Base.CodeUnits{UInt8,String}) =
+stridesof(x::Base.CodeUnits{UInt8,<:Union{String,SubString{String}}}) =
     Layout{1}(pointer(x.s), size(x), (1,), true, false, nothing)
+stridesof(::Base.CodeUnits) = NotShared("its string may not be in memory")
+isreadonly(::Base.CodeUnits) = true
 
 stridesof(x::PyArray{T,N}) where {T,N} =
     Layout{N}(pointer(x.data), size(x), densestrides(size(x), sizeof(T)), x.readonly, false, nothing)
@@ -184,10 +191,11 @@ const LAYOUT_ITEMSIZE = 8
 const LAYOUT_NDIM = 16
 const LAYOUT_KIND = 24
 const LAYOUT_READONLY = 32
-const LAYOUT_FORMAT = 40
-const LAYOUT_OWNER = 48
-const LAYOUT_MEMORY_SLOT = 56
-const LAYOUT_SHAPE = 64
+const LAYOUT_DERIVED = 40
+const LAYOUT_FORMAT = 48
+const LAYOUT_OWNER = 56
+const LAYOUT_MEMORY_SLOT = 64
+const LAYOUT_SHAPE = 72
 const MAX_DIMS = 64 # PyBUF_MAX_NDIM
 const LAYOUT_STRIDES = LAYOUT_SHAPE + 8 * MAX_DIMS
 
@@ -202,20 +210,31 @@ done before, and `memoryslot` is the root slot of what [`memoryroot`](@ref) name
 """
 function writelayout!(x::AbstractArray{T,N}, l::Union{Layout,NotShared}, memoryslot::Int) where {T,N}
     shared = l isa Layout
+    sizes = shared ? l.size : size(x) # may run code of anybody's, so before the rest
     layoutfield!(LAYOUT_NDIM, Int64(N))
     layoutfield!(LAYOUT_MEMORY_SLOT, Int64(memoryslot))
     layoutfield!(LAYOUT_PTR, shared ? l.ptr : Ptr{UInt8}(C_NULL))
     layoutfield!(LAYOUT_ITEMSIZE, Int64(shared ? sizeof(T) : 0))
     layoutfield!(LAYOUT_KIND, Int64(shared && !l.swapped ? kindof(T) : 0))
     layoutfield!(LAYOUT_READONLY, Int64(!shared || l.readonly))
+    layoutfield!(LAYOUT_DERIVED, Int64(isderived(x)))
     layoutfield!(LAYOUT_FORMAT, shared ? formatpointer(T, l.swapped) : Ptr{UInt8}(C_NULL))
     layoutfield!(LAYOUT_OWNER, shared && l.owner !== nothing ? pointer_from_objref(l.owner) : C_NULL)
     for d in 1:N
-        layoutfield!(LAYOUT_SHAPE + 8 * (d - 1), Int64(size(x, d)))
+        layoutfield!(LAYOUT_SHAPE + 8 * (d - 1), Int64(sizes[d]))
         layoutfield!(LAYOUT_STRIDES + 8 * (d - 1), Int64(shared ? l.strides[d] : 0))
     end
     return nothing
 end
+
+# Whether the array is a view of another one, which may have been resized.
+isderived(x::AbstractArray) = false
+isderived(x::Union{SubArray,Base.ReshapedArray,PermutedDimsArray,Transpose,Adjoint,Base.ReinterpretArray}) = true
+
+"Whether a view still fits into the array it looks at; Julia itself checks that only once."
+fits(x::AbstractArray) = !isderived(x) || fits(parent(x))
+fits(x::SubArray) = fits(parent(x)) && checkbounds(Bool, parent(x), parentindices(x)...)
+fits(x::Base.ReshapedArray) = fits(parent(x)) && length(parent(x)) == length(x)
 
 formatpointer(::Type{T}, swapped) where {T} = pointer(formatof(T, swapped)) # a constant of format.jl
 

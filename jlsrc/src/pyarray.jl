@@ -7,7 +7,7 @@
 
 # The readable message for every kind of write into memory that Python lent for reading.
 @noinline throwreadonly() = throw(ArgumentError(
-    "this array is read-only memory of Python; copy it (copy(x) in Julia, x.copy() in NumPy) to change it"))
+    "this array's memory is read-only; copy it (copy(x) in Julia, np.array(x) in Python) to change it"))
 
 """
     PyArray{T,N} <: DenseArray{T,N}
@@ -27,7 +27,7 @@ struct PyArray{T,N} <: DenseArray{T,N}
     readonly::Bool
 end
 
-"Whether writing to the array throws, since Python lent its memory for reading only."
+"Whether writing to the array throws, since its memory was lent for reading only."
 isreadonly(x::PyArray) = x.readonly
 isreadonly(::AbstractArray) = false
 
@@ -135,7 +135,7 @@ Memory of a Python object that is reached through pointers (suboffsets in PEP 31
 libraries keep rows.
 """
 struct PyIndirectArray{T,N} <: AbstractArray{T,N}
-    owner::Vector{UInt8}     # keeps the buffer; of no length
+    owner::Vector{UInt8}     # keeps the buffer
     ptr::Ptr{UInt8}
     strides::NTuple{N,Int}   # bytes
     suboffsets::NTuple{N,Int}
@@ -147,6 +147,17 @@ end
 isreadonly(x::PyIndirectArray) = x.readonly
 Base.IndexStyle(::Type{<:PyIndirectArray{T,1}}) where {T} = IndexLinear()
 Base.size(x::PyIndirectArray) = x.size
+
+# A copy has memory of its own, without pointers in it.
+function Base.deepcopy_internal(x::PyIndirectArray{T,N}, seen::IdDict) where {T,N}
+    return get!(seen, x) do
+        strides = ntuple(d -> sizeof(T) * prod(x.size[1:d-1]), Val(N))
+        memory = Vector{UInt8}(undef, sizeof(T) * length(x))
+        y = PyIndirectArray{T,N}(memory, pointer(memory), strides, map(_ -> -1, x.size), x.size, false, false)
+        copyto!(y, x)
+        y
+    end
+end
 
 @inline function address(x::PyIndirectArray{T,N}, I::NTuple{N,Int}) where {T,N}
     p = x.ptr

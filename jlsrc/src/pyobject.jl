@@ -26,13 +26,27 @@ mutable struct PyObject
         handle = @api hold(borrowed::Ptr{Cvoid})::Ptr{Cvoid}
         handle == C_NULL && throwpython()
         o = new(handle)
-        finalizer(ReleaseNode(handle), o)
+        finalizer(letgo, o)
         return o
     end
 end
 
+function letgo(o::PyObject)
+    handle = getfield(o, :handle)
+    setfield!(o, :handle, C_NULL)
+    handle == C_NULL || @api release_later(handle::Ptr{Cvoid})::Cvoid
+    return nothing
+end
+
 "The `PyObject *` of a handle; valid while the handle is."
-pointerof(o::PyObject) = unsafe_load(Ptr{Ptr{Cvoid}}(getfield(o, :handle) + HANDLE_OBJECT))
+function pointerof(o::PyObject)
+    handle = getfield(o, :handle)
+    handle == C_NULL && throw(ArgumentError("this Python object was finalized, or is a copy from another process"))
+    return unsafe_load(Ptr{Ptr{Cvoid}}(handle + HANDLE_OBJECT))
+end
+
+# A copy is the same Python object: two handles for one reference would release it twice.
+Base.deepcopy_internal(o::PyObject, ::IdDict) = o
 
 # A handle for a new reference, which it takes. C_NULL: throws the exception that is set.
 function owned(p::Ptr{Cvoid})
