@@ -285,6 +285,7 @@ static const char *format_of_typestr(const char *t, int64_t *itemsize)
     return "";
 }
 
+/* `interface` is a dict that nobody else has, so that its values live. */
 static int acquire_interface(PyObject *o, PyObject *interface, bb_value *v)
 {
     PyObject *shape = PyDict_GetItemString(interface, "shape");
@@ -363,7 +364,9 @@ int bb_acquire(PyObject *o, bb_value *v)
     PyErr_Fetch(&type, &value, &traceback);
     interface = PyType_Check(o) ? NULL : PyObject_GetAttr(o, name);
     if (interface != NULL && PyDict_Check(interface)) {
-        r = acquire_interface(o, interface, v);
+        PyObject *copy = PyDict_Copy(interface);
+        r = copy == NULL ? -1 : acquire_interface(o, copy, v);
+        Py_XDECREF(copy);
         Py_XDECREF(type);
         Py_XDECREF(value);
         Py_XDECREF(traceback);

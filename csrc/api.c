@@ -117,8 +117,12 @@ static PyObject *api_call(PyObject *f, PyObject **args, int64_t n, PyObject *kwn
     return r;
 }
 
-/* Callbacks may come on any thread, with or without the GIL. */
-static int64_t api_gil_ensure(void) { return PyGILState_Ensure(); }
+/* Callbacks may come on any thread, with or without the GIL; threads of Julia's go on running while
+ * Python ends, and must not enter it any more (-1). */
+static int64_t api_gil_ensure(void)
+{
+    return bb.status == BB_RUNNING || bb.status == BB_NOT_STARTED ? (int64_t)PyGILState_Ensure() : -1;
+}
 static void api_gil_release(int64_t state) { PyGILState_Release((PyGILState_STATE)state); }
 /* Around conversions that nest: a list that contains itself becomes a RecursionError. */
 static int api_enter_recursion(void)
@@ -127,7 +131,8 @@ static int api_enter_recursion(void)
 }
 static void api_leave_recursion(void) { Py_LeaveRecursiveCall(); }
 
-static int64_t api_gil_held(void) { return PyGILState_Check(); } /* any thread */
+/* Any thread. (PyGILState_Check is always true once Python has ended.) */
+static int64_t api_gil_held(void) { return bb.status == BB_RUNNING && PyGILState_Check(); }
 
 /* --------------------------------------------------------------- lifetimes */
 
@@ -160,8 +165,11 @@ static PyObject *api_new_julia(int64_t class_, int64_t slot)
     void *jl = bb.roots[slot];
     PyObject *o = class_ == BB_CLASS_ARRAY ? bb_new_array(jl, slot)
                                            : bb_new_julia((int)class_, jl, slot);
-    if (o == NULL)
+    if (o == NULL) {
+        if (class_ == BB_CLASS_ARRAY && bb.layout.memory_slot >= 0)
+            bb_free_slot(bb.layout.memory_slot);
         bb_free_slot(slot);
+    }
     return o;
 }
 

@@ -134,6 +134,7 @@ typedef struct {
     int64_t derived;      /* whether it is a view of another array */
     const char *format;   /* NULL: this array's memory can't be shared */
     int64_t *shape, *strides;
+    int64_t *home;        /* where these are, unless an exported buffer still uses old ones */
     /* The Vector whose memory this is, if Julia code could resize it: its address, the slot that
      * keeps it alive, and what it looked like when the descriptor was made. */
     char *owner;

@@ -11,15 +11,23 @@
  * 1.11 on, and an alias made by reshape before), the JuliaArray roots what owns that memory besides
  * the Vector, and the view keeps it. */
 #include "bufferbridge.h"
+#include <string.h>
 
 /* What exported buffers still look at after the Vector was resized: the owner of the old memory. The
- * Vector's new shape and stride live here too, since those of an exported buffer must not change
- * either. */
+ * array's new shape and strides live here, since those of an exported buffer must not change either. */
 typedef struct bb_retired {
     struct bb_retired *next;
     int64_t slot;
-    int64_t dims[2];
+    int64_t dims[];
 } bb_retired;
+
+static void move_dims(bb_array *a, int64_t *place)
+{
+    memcpy(place, a->shape, (size_t)a->ndim * sizeof(int64_t));
+    memcpy(place + a->ndim, a->strides, (size_t)a->ndim * sizeof(int64_t));
+    a->shape = place;
+    a->strides = place + a->ndim;
+}
 
 int bb_retire_memory(bb_array *a)
 {
@@ -28,7 +36,7 @@ int bb_retire_memory(bb_array *a)
     if (a->exports == 0) {
         bb_free_slot(a->memory_slot);
     } else {
-        bb_retired *r = PyMem_Malloc(sizeof *r);
+        bb_retired *r = PyMem_Malloc(sizeof *r + 2 * (size_t)a->ndim * sizeof(int64_t));
         if (r == NULL) {
             PyErr_NoMemory();
             return -1;
@@ -36,12 +44,7 @@ int bb_retire_memory(bb_array *a)
         r->slot = a->memory_slot;
         r->next = a->retired;
         a->retired = r;
-        if (!a->derived) {
-            r->dims[0] = a->shape[0];
-            r->dims[1] = a->strides[0];
-            a->shape = r->dims;
-            a->strides = r->dims + 1;
-        }
+        move_dims(a, r->dims);
     }
     a->memory_slot = -1;
     return 0;
@@ -127,12 +130,8 @@ void bb_releasebuffer(PyObject *self, Py_buffer *Py_UNUSED(view))
     bb.exports--;
     if (--a->exports > 0)
         return;
-    if (a->retired != NULL && !a->derived) {
-        a->dims[0] = a->shape[0];
-        a->dims[1] = a->strides[0];
-        a->shape = a->dims;
-        a->strides = a->dims + 1;
-    }
+    if (a->retired != NULL)
+        move_dims(a, a->home);
     while (a->retired != NULL) {
         bb_retired *r = a->retired;
         a->retired = r->next;

@@ -42,29 +42,27 @@ static void look_at_owner(bb_array *a)
     a->owner_length = *(int64_t *)(a->owner + bb.length_offset);
 }
 
-/* Makes a JuliaArray of what Julia wrote into bb.layout. */
+/* Makes a JuliaArray of what Julia wrote into bb.layout. The slots are its own only if that works. */
 PyObject *bb_new_array(void *jl, int64_t slot)
 {
     const bb_layout *layout = &bb.layout;
     const size_t n = (size_t)layout->ndim;
-    bb_array *a = PyObject_New(bb_array, bb_types[BB_CLASS_ARRAY]);
+    int64_t *home = NULL;
+    bb_array *a;
 
-    if (a == NULL)
+    if (n > BB_INLINE_DIMS && (home = PyMem_Malloc(2 * n * sizeof *home)) == NULL)
+        return PyErr_NoMemory();
+    if ((a = PyObject_New(bb_array, bb_types[BB_CLASS_ARRAY])) == NULL) {
+        PyMem_Free(home);
         return NULL;
+    }
     bb_init_julia(&a->base, jl, slot);
     a->memory_slot = layout->memory_slot;
     a->retired = NULL;
     a->exports = 0;
-    a->shape = a->dims;
-    if (n > BB_INLINE_DIMS) {
-        a->shape = PyMem_Malloc(2 * n * sizeof(int64_t));
-        if (a->shape == NULL) {
-            a->shape = a->dims;
-            Py_DECREF(a);
-            return PyErr_NoMemory();
-        }
-    }
-    a->strides = a->shape + n;
+    a->home = home ? home : a->dims;
+    a->shape = a->home;
+    a->strides = a->home + n;
     memcpy(a->shape, layout->shape, n * sizeof(int64_t));
     memcpy(a->strides, layout->strides, n * sizeof(int64_t));
     a->ptr = layout->ptr;
@@ -105,8 +103,8 @@ static int follow_owner(bb_array *a)
     }
     a->memory_slot = bb.layout.memory_slot;
     a->ptr = bb.layout.ptr;
-    if (!a->derived) /* a view's shape does not change */
-        memcpy(a->shape, bb.layout.shape, (size_t)a->ndim * sizeof(int64_t));
+    memcpy(a->shape, bb.layout.shape, (size_t)a->ndim * sizeof(int64_t));
+    memcpy(a->strides, bb.layout.strides, (size_t)a->ndim * sizeof(int64_t));
     if (a->owner != NULL)
         look_at_owner(a);
     set_contiguity(a);
@@ -133,7 +131,9 @@ int bb_array_usable(bb_array *a)
 
 typedef struct { int64_t start, step, count; } axis; /* count -1: one index, no axis remains */
 
-static PyObject *array_helper(enum bb_helper h, bb_array *a, const axis *axes, PyObject *value)
+/* ARRAY_GET or ARRAY_SET, of one item or of a view. */
+static PyObject *array_helper(enum bb_helper h, bb_array *a, const axis *axes, int item,
+                              PyObject *value)
 {
     bb_value args[4], result;
     PyObject *out = NULL;
@@ -142,9 +142,10 @@ static PyObject *array_helper(enum bb_helper h, bb_array *a, const axis *axes, P
     memset(args, 0, sizeof args);
     args[0].tag = BB_JULIA;
     args[0].a.p = a->base.jl;
-    args[1].tag = args[2].tag = BB_INT;
+    args[1].tag = BB_INT;
     args[1].a.i = (int64_t)(intptr_t)axes;
-    args[2].a.i = a->ndim;
+    args[2].tag = BB_BOOL;
+    args[2].a.i = item;
     if (value != NULL) {
         n = 4;
         if (bb_from_python(value, &args[3]) < 0)
@@ -171,11 +172,13 @@ static int one_index(PyObject *key, int64_t n, int64_t dim, int64_t *out)
     return 0;
 }
 
-/* NumPy's basic indexing: integers, slices and one '...' for the axes that are left. */
+/* NumPy's basic indexing: integers, slices and one '...' for the axes that are left. 1: the key means
+ * one item; 0: a view (with '...' always, as in NumPy); -1: exception. */
 static int parse_key(bb_array *a, PyObject *key, axis *axes)
 {
     PyObject *single[1] = {key}, **keys = single;
     int64_t n = 1, dim = 0, ellipses = 0;
+    int item;
 
     if (PyTuple_Check(key)) {
         n = PyTuple_GET_SIZE(key);
@@ -192,6 +195,7 @@ static int parse_key(bb_array *a, PyObject *key, axis *axes)
                      "indexed", (long long)a->ndim, (long long)(n - ellipses));
         return -1;
     }
+    item = ellipses == 0 && n == a->ndim;
     for (int64_t i = 0; i < n; i++) {
         PyObject *k = keys[i];
         if (k == Py_Ellipsis) {
@@ -202,7 +206,8 @@ static int parse_key(bb_array *a, PyObject *key, axis *axes)
             if (PySlice_Unpack(k, &start, &stop, &step) < 0)
                 return -1;
             int64_t count = PySlice_AdjustIndices(a->shape[dim], &start, &stop, step);
-            axes[dim++] = (axis){start, step, count};
+            axes[dim++] = (axis){start, count > 1 ? step : 1, count};
+            item = 0;
         } else if (PyIndex_Check(k)) {
             axes[dim].step = 1;
             axes[dim].count = -1;
@@ -218,7 +223,7 @@ static int parse_key(bb_array *a, PyObject *key, axis *axes)
     }
     for (; dim < a->ndim; dim++)
         axes[dim] = (axis){0, 1, a->shape[dim]};
-    return 0;
+    return item;
 }
 
 /* The address of one item if key is nothing but integers; NULL without exception if it is not. */
@@ -259,9 +264,8 @@ static PyObject *subscript(PyObject *self, PyObject *key)
             return item;
     } else if (PyErr_Occurred())
         return NULL;
-    if (parse_key(a, key, axes) < 0)
-        return NULL;
-    return array_helper(BB_H_ARRAY_GET, a, axes, NULL);
+    int item = parse_key(a, key, axes);
+    return item < 0 ? NULL : array_helper(BB_H_ARRAY_GET, a, axes, item, NULL);
 }
 
 static int ass_subscript(PyObject *self, PyObject *key, PyObject *value)
@@ -282,9 +286,10 @@ static int ass_subscript(PyObject *self, PyObject *key, PyObject *value)
         if (PyErr_Occurred())
             return -1;
     }
-    if (parse_key(a, key, axes) < 0)
+    int item = parse_key(a, key, axes);
+    if (item < 0)
         return -1;
-    PyObject *r = array_helper(BB_H_ARRAY_SET, a, axes, value);
+    PyObject *r = array_helper(BB_H_ARRAY_SET, a, axes, item, value);
     Py_XDECREF(r);
     return r == NULL ? -1 : 0;
 }

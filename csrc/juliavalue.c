@@ -46,8 +46,8 @@ void bb_dealloc_julia(PyObject *o)
         bb_array *array = (bb_array *)o;
         if (array->memory_slot >= 0)
             bb_free_slot(array->memory_slot);
-        if (array->shape != array->dims)
-            PyMem_Free(array->shape);
+        if (array->home != array->dims)
+            PyMem_Free(array->home);
     }
     bb_free_slot(self->slot);
     PyObject_Free(o);

@@ -18,20 +18,19 @@ function indices(x::AbstractArray, axes::Ptr{Int64}, n::Int)
     end
 end
 
-"`x[...]` in Python: an element where all axes have one index, otherwise a view."
-function arrayget(@nospecialize(x::AbstractArray), axes::Int64, n::Int64)
-    I = indices(x, Ptr{Int64}(axes), n)
-    if all(i -> i isa Int, I)
-        return x[I...]
-    end
-    return n == 0 ? view(x) : view(x, I...)
+"`x[...]` in Python: an element where `item` says that all axes have one index, otherwise a view."
+function arrayget(@nospecialize(x::AbstractArray), axes::Int64, item::Bool)
+    I = indices(x, Ptr{Int64}(axes), ndims(x))
+    return item ? x[I...] : view(x, I...)
 end
 
 "`x[...] = value` in Python, where arrays broadcast as in NumPy."
-function arrayset(@nospecialize(x::AbstractArray), axes::Int64, n::Int64, @nospecialize(value))
+function arrayset(@nospecialize(x::AbstractArray), axes::Int64, item::Bool, @nospecialize(value))
     isreadonly(memoryof(x)) && throwreadonly()
-    I = indices(x, Ptr{Int64}(axes), n)
-    if all(i -> i isa Int, I)
+    I = indices(x, Ptr{Int64}(axes), ndims(x))
+    # None is what a missing element was in Python.
+    value === nothing && !(Nothing <: eltype(x)) && Missing <: eltype(x) && (value = missing)
+    if item
         x[I...] = value isa AbstractArray{<:Any,0} ? value[] : value
     else
         assign!(view(x, I...), value)
@@ -45,15 +44,12 @@ assign!(x::AbstractArray, @nospecialize(value)) = fill!(x, value)
 
 function assign!(x::AbstractArray{T,N}, value::AbstractArray) where {T,N}
     # NumPy aligns shapes at the last axis, Julia at the first one.
-    sizes = size(value)
-    extra = length(sizes) - N
-    extra > 0 && all(isequal(1), sizes[1:extra]) && (sizes = sizes[extra+1:end])
-    source = length(sizes) == N && extra <= 0 && extra == 0 ? value :
-             reshape(value, ntuple(d -> d <= N - length(sizes) ? 1 : sizes[d-(N-length(sizes))], Val(N)))
-    for d in 1:N
-        size(source, d) in (1, size(x, d)) || throw(DimensionMismatch(
+    extra = ndims(value) - N
+    sizes = extra >= 0 ? size(value)[extra+1:end] : (ntuple(_ -> 1, -extra)..., size(value)...)
+    all(isequal(1), size(value)[1:max(extra, 0)]) && all((sizes .== 1) .| (sizes .== size(x))) ||
+        throw(DimensionMismatch(
             "could not broadcast an array of shape $(size(value)) into shape $(size(x))"))
-    end
+    source = extra == 0 ? value : reshape(value, sizes)
     x .= overlap(x, source) ? copy(source) : source
     return nothing
 end
@@ -70,7 +66,7 @@ end
 function extent(l::Layout, itemsize)
     ends = [(n - 1) * s for (n, s) in zip(l.size, l.strides)]
     p = Int(l.ptr)
-    return p + sum(min.(0, ends)), p + sum(max.(0, ends)) + itemsize
+    return p + reduce(+, min.(0, ends); init = 0), p + reduce(+, max.(0, ends); init = 0) + itemsize
 end
 
 "The descriptor of a Vector that was resized, or of a view of one; see csrc/juliaarray.c."

@@ -49,11 +49,15 @@ end
 
 # ------------------------------------------------------------- with memory
 
-stridesof(x::Array{T,N}) where {T,N} =
-    Layout{N}(pointer(x), size(x), densestrides(size(x), sizeof(T)), false, false, N == 1 ? x : nothing)
+function stridesof(x::Array{T,N}) where {T,N}
+    isbitstype(T) || return NotShared(elementreason(T))
+    return Layout{N}(pointer(x), size(x), densestrides(size(x), sizeof(T)), false, false,
+                     N == 1 ? x : nothing)
+end
 
 # Other dense arrays (Memory, SharedArray, those of packages) keep the DenseArray contract.
 function stridesof(x::DenseArray{T,N}) where {T,N}
+    isbitstype(T) || return NotShared(elementreason(T))
     try
         return Layout{N}(pointer(x), size(x), strides(x) .* sizeof(T), false, false, nothing)
     catch # of the contract's functions one is missing
@@ -75,8 +79,9 @@ stridesof(x::PyStridedArray{T,N}) where {T,N} =
 
 # ------------------------------------------------------------- of a parent
 
-# Where the parent has no layout, its reason is the answer.
-ofparent(f, x) = (l = layout(parent(x)); l isa NotShared ? l : f(l))
+# Where the parent has no layout, its reason is the answer. Of its elements only their memory counts,
+# which a reinterpretation above may read as others.
+ofparent(f, x) = (l = stridesof(parent(x)); l isa NotShared ? l : f(l))
 
 function stridesof(x::SubArray{T,N}) where {T,N}
     ofparent(x) do l
@@ -158,8 +163,7 @@ function reshapestrides(oldsize, oldstrides, newsize, itemsize)
 end
 
 function stridesof(x::Base.ReinterpretArray{T,N,S}) where {T,N,S}
-    # The parent's elements may be of any type: only their memory counts here.
-    l = isbitstype(S) ? stridesof(parent(x)) : NotShared(elementreason(S))
+    l = stridesof(parent(x))
     l isa NotShared && return l
     l.swapped && return NotShared("it reinterprets memory with swapped bytes")
     s, t = sizeof(S), sizeof(T)

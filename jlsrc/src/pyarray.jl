@@ -38,6 +38,7 @@ Base.strides(x::PyArray) = strides(x.data)
 Base.elsize(::Type{<:PyArray{T}}) where {T} = sizeof(T)
 Base.unsafe_convert(::Type{Ptr{T}}, x::PyArray{T}) where {T} = Base.unsafe_convert(Ptr{T}, x.data)
 Base.dataids(x::PyArray) = Base.dataids(x.data)
+Base.unaliascopy(x::PyArray) = PyArray(copy(x.data), false)
 
 Base.@propagate_inbounds Base.getindex(x::PyArray, i::Int) = x.data[i]
 Base.@propagate_inbounds function Base.setindex!(x::PyArray, v, i::Int)
@@ -70,6 +71,8 @@ Base.IndexStyle(::Type{<:PyStridedArray{T,1}}) where {T} = IndexLinear()
 Base.size(x::PyStridedArray) = x.size
 Base.elsize(::Type{<:PyStridedArray{T}}) where {T} = sizeof(T)
 Base.dataids(x::PyStridedArray) = Base.dataids(x.parent)
+Base.unaliascopy(x::PyStridedArray{T,N,S}) where {T,N,S} =
+    PyStridedArray{T,N,S}(copy(x.parent), x.offset, x.strides, x.size, false, x.swapped)
 
 swapbytes(x) = bswap(x)
 swapbytes(x::Complex) = Complex(bswap(real(x)), bswap(imag(x)))
@@ -147,6 +150,8 @@ end
 isreadonly(x::PyIndirectArray) = x.readonly
 Base.IndexStyle(::Type{<:PyIndirectArray{T,1}}) where {T} = IndexLinear()
 Base.size(x::PyIndirectArray) = x.size
+Base.dataids(x::PyIndirectArray) = (UInt(x.ptr),)
+Base.unaliascopy(x::PyIndirectArray) = deepcopy(x)
 
 # A copy has memory of its own, without pointers in it.
 function Base.deepcopy_internal(x::PyIndirectArray{T,N}, seen::IdDict) where {T,N}

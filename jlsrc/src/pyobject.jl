@@ -79,6 +79,7 @@ end
 function withgil(f)
     connected() || error("there is no Python in this process: BufferBridge was not started by bufferbridge")
     state = @api gil_ensure()::Int64
+    state == -1 && error("Python is ending: it can't be called any more")
     try
         return f()
     finally

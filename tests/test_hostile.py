@@ -1,0 +1,215 @@
+"""Input that is meant to break things: each ends in a Python exception, or does no harm."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+
+import bufferbridge as bb
+
+from .conftest import collect_both
+
+
+def test_an_interface_that_vanishes_while_it_is_read():
+    memory = np.arange(100.0)
+
+    class Clearing:
+        def __init__(self, interface):
+            self.interface = interface
+
+        def __index__(self):
+            self.interface.clear()
+            gc.collect()
+            return 2
+
+    class Exporter:
+        pass
+
+    exporter = Exporter()
+    interface = {"typestr": "<f8", "data": (memory.ctypes.data, False)}
+    interface["shape"] = (Clearing(interface), 2, 2)
+    exporter.__array_interface__ = interface
+    try:
+        length = bb.Base.length(exporter)
+    except TypeError:  # integers only, from Python 3.10 on
+        length = 8
+    assert length == 8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": (-1,)},
+        {"shape": (2**40, 2**40)},
+        {"shape": [2]},
+        {"shape": ("x",)},
+        {"shape": None},
+        {"shape": (1,) * 65},
+        {"typestr": "<f3"},
+        {"typestr": "x"},
+        {"typestr": 3},
+        {"data": None},
+        {"data": (0, False)},
+        {"data": ("x", False)},
+        {"data": (1, 2, 3)},
+        {"strides": (1, 2)},
+        {"strides": "x"},
+    ],
+    ids=repr,
+)
+def test_interfaces_that_contradict_themselves(change):
+    class Exporter:
+        memory = np.arange(4.0)
+        __array_interface__ = {**memory.__array_interface__, **change}
+
+    before = bb.stats()["pinned_buffers"]
+    with pytest.raises((TypeError, BufferError)):
+        bb.Base.length(Exporter())
+    assert bb.stats()["pinned_buffers"] == before
+
+
+def test_sequences_that_lie():
+    class Long(list):
+        def __len__(self):
+            raise ValueError("no length")
+
+    class Short(tuple):
+        def __len__(self):
+            return 10**6
+
+    with pytest.raises(ValueError, match="no length"):
+        bb.Base.identity(Long([1]))
+    with pytest.raises(IndexError):
+        bb.Base.identity(Short([1]))
+
+
+def test_lists_that_change_while_they_are_converted():
+    items: list = []
+
+    class Appending:
+        @property
+        def __array_interface__(self):
+            if len(items) < 100:
+                items.append(1)
+            raise AttributeError
+
+    items.extend([Appending(), 2])
+    assert len(bb.Base.identity(items)) <= 100
+
+
+def test_slots_called_directly():
+    value = bb.eval("Ref(1)")
+    for call in (
+        lambda: bb.JuliaModule.__getattribute__(bb.Main, {}),
+        lambda: bb.JuliaValue.__setattr__(value, [0], 1),
+        lambda: bb.JuliaValue.__delattr__(value, [0]),
+        lambda: bb.JuliaArray.__getitem__(1, 2),
+        lambda: object.__new__(bb.JuliaArray),
+        lambda: bb.JuliaValue.__new__(bb.JuliaArray),
+    ):
+        with pytest.raises(TypeError):
+            call()
+
+
+def test_copies_of_handles_in_julia():
+    bb.Main.handle = thing = object()
+    bb.eval("copied = deepcopy(Any[handle])[1]; handle = nothing")
+    collect_both()
+    assert bb.Main.copied is thing
+    bb.eval("finalize(copied)")
+    with pytest.raises(ValueError, match="finalized"):
+        bb.Main.copied  # noqa: B018
+    bb.eval("copied = nothing")
+
+
+def test_raising_what_is_no_exception():
+    with pytest.raises(TypeError, match="no exception"):
+        bb.eval("e -> throw(BufferBridge.PyException(e))")(object())
+
+
+def test_views_that_do_not_fit_any_more_never_reach_julia():
+    for make in ("rand(10^6)", "fill(\"x\", 10^6)"):
+        x = bb.eval(make)
+        w = x[1:]
+        bb.Base.empty_b(x)
+        bb.Base.sizehint_b(x, 0)
+        for use in (repr, np.asarray, bb.Base.sum, list, lambda v: 1.0 in v, lambda v: v[0]):
+            with pytest.raises(BufferError, match="resized"):
+                use(w)
+
+
+def test_sizes_that_call_python():
+    bb.eval(
+        """
+        struct Calling <: AbstractVector{Float64}; f; end
+        Base.size(x::Calling) = (x.f(zeros(3, 4, 5)); (3,))
+        Base.getindex(x::Calling, i::Int) = Float64(i)
+        """
+    )
+    x = bb.Main.Calling(lambda a: None)
+    assert x.shape == (3,)
+    assert x[1] == 2.0
+    assert np.asarray(x).tolist() == [1, 2, 3]
+
+
+def test_exceptions_in_every_slot():
+    bb.eval(
+        """
+        struct Throwing <: AbstractVector{Int}; end
+        Base.size(x::Throwing) = (2,)
+        Base.getindex(x::Throwing, i::Int) = error("getindex")
+        Base.show(io::IO, ::MIME"text/plain", x::Throwing) = error("show")
+        struct Thrower end
+        for f in (:hash, :length, :iterate)
+            @eval Base.$f(x::Thrower, args...) = error("thrown")
+        end
+        Base.:(==)(x::Thrower, y::Thrower) = error("thrown")
+        Base.getproperty(x::Thrower, name::Symbol) = error("thrown")
+        Base.show(io::IO, x::Thrower) = error("thrown")
+        """
+    )
+    x = bb.Main.Throwing()
+    for use in (lambda: x[0], lambda: list(x), lambda: repr(x), lambda: 1 in x):
+        with pytest.raises(bb.JuliaError):
+            use()
+    a, b = bb.Main.Thrower(), bb.eval("Ref{Any}(Thrower())")[()]
+    for use in (
+        lambda: hash(a),
+        lambda: len(a),
+        lambda: list(a),
+        lambda: repr(a),
+        lambda: str(a),
+        lambda: a.field,
+    ):
+        with pytest.raises((bb.JuliaError, AttributeError)):
+            use()
+    assert b is not None
+    assert bb.eval("1 + 1") == 2
+
+
+def test_allocation_failures(run_python):
+    run_python(
+        """
+        import _testcapi
+        import bufferbridge as bb
+        make = bb.eval("() -> zeros(2, 2, 2, 2, 2)")
+        make()
+        before = bb.stats()["julia_objects"]
+        failures = 0
+        for i in range(1, 12):
+            array = None
+            try:
+                _testcapi.set_nomemory(i, i + 1)
+                array = make()
+            except MemoryError:
+                failures += 1
+            finally:
+                _testcapi.remove_mem_hooks()
+            array = None
+        assert failures > 0
+        assert bb.stats()["julia_objects"] == before, bb.stats()
+        assert make().shape == (2, 2, 2, 2, 2)
+        """
+    )
