@@ -213,3 +213,32 @@ def test_allocation_failures(run_python):
         assert make().shape == (2, 2, 2, 2, 2)
         """
     )
+
+
+def test_tasks_that_are_in_python_at_the_same_time(run_python):
+    done = run_python(
+        """
+        import bufferbridge as bb
+
+        def slow(i):
+            bb.Base.sleep(0.05)
+            return i * 2
+
+        def deep(n):
+            a = b = c = d = e = f = g = h = [n] * 3
+            return n and deep(n - 1)
+
+        def outer():
+            x = [1, 2]
+            bb.Base.sleep(0.2)
+            deep(20)
+            return x
+
+        start = bb.eval("f -> (global t = @async f(1); yield(); nothing)")
+        start(slow)
+        print(outer(), bb.eval("fetch(t)"))
+        many = bb.eval("f -> (ts = [@async f(i) for i in 1:8]; [fetch(t) for t in ts])")
+        print(list(many(slow)))
+        """
+    )
+    assert done.stdout == "[1, 2] 2\n[2, 4, 6, 8, 10, 12, 14, 16]\n"

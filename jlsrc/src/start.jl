@@ -7,17 +7,40 @@ Calls the Julia object at `f` for Python, with the GIL held. This is the only fu
 calls (bb_entry in csrc/bufferbridge.h); no Julia exception passes it.
 """
 function entry(f::Ptr{Cvoid}, args::Ptr{Value}, nargs::Int64, kwnames::Ptr{Cvoid}, result::Ptr{Value})::Cint
+    level = goin()
     try
-        if kwnames != C_NULL
-            setresult!(result, callkeywords(unsafe_pointer_to_objref(f), args, nargs, kwnames))
-        else
-            setresult!(result, callpositional(unsafe_pointer_to_objref(f), args, nargs))
-        end
+        x = kwnames == C_NULL ? callpositional(unsafe_pointer_to_objref(f), args, nargs) :
+            callkeywords(unsafe_pointer_to_objref(f), args, nargs, kwnames)
+        goout(level)
+        level = 0
+        setresult!(result, x)
         flushstreams()
         return Cint(0)
     catch e
+        goout(level)
         fail(e, result)
         return Cint(-1)
+    end
+end
+
+# Python's frames are a stack for each thread, but Julia may switch tasks while it is called from
+# Python: of two tasks that are both called from Python, the one that came first must not go back
+# before the other one has. DEPTH counts the calls that the main thread is in; on other threads (those
+# that Julia adopted) only one task runs.
+const DEPTH = Ref(0)
+
+@inline goin() = Threads.threadid() == 1 ? (DEPTH[] += 1) : 0
+
+@inline function goout(level)
+    level == 0 && return nothing
+    DEPTH[] == level || waitturn(level)
+    DEPTH[] = level - 1
+    return nothing
+end
+
+@noinline function waitturn(level)
+    while DEPTH[] != level
+        sleep(0.001)
     end
 end
 
