@@ -73,7 +73,7 @@ def _copied(x: JuliaArray) -> NDArray[Any]:
     copied = bridge.sharedcopy(x)
     if copied is not None:
         return np.asarray(memoryview(copied))
-    elements = list(bridge.elements(x))
+    elements = bridge.elements(x)
     if elements and all(isinstance(e, str) for e in elements):
         array = np.array(elements)
     else:

@@ -70,7 +70,6 @@ class Session:
     bridge: JuliaModule
     evaluate: JuliaFunction
     include: JuliaFunction
-    wrap: JuliaFunction
 
 
 _session: Session | None = _core._session()  # not None if the package was imported before
@@ -168,7 +167,6 @@ def _start(options: dict[str, Any]) -> Session:
     session = Session()
     session.julia = julia
     session.options = options
-    _set_hooks()
     failed = lib.bb_boot(
         os.fsencode(julia.libjulia),
         os.fsencode(julia.bindir),
@@ -190,7 +188,6 @@ def _start(options: dict[str, Any]) -> Session:
     session.version = (results[4], results[5], results[6])
     session.evaluate = session.bridge.evaluate
     session.include = session.bridge.includefile
-    session.wrap = session.bridge.wrap
     atexit.register(_stop, os.fsencode(julia.libjulia))
     _core._set_session(session)
     return session
@@ -201,7 +198,7 @@ def _set_hooks() -> None:
     hooks = {
         "make_error": _errors.make_error,
         "make_namedtuple": _make_namedtuple,
-        "start": lambda: ensure().wrap,
+        "start": ensure,
     }
     lib.bb_set_hooks(id(hooks))
 
@@ -225,5 +222,4 @@ def _stop(libjulia: bytes) -> None:
     _core._stop()
 
 
-if _session is not None:
-    _set_hooks()
+_set_hooks()

@@ -85,7 +85,7 @@ int bb_kind_of_format(const char *f, int *swapped)
 PyObject *bb_kind_load(int kind, const char *p)
 {
     switch (kind) {
-    case BB_K_BOOL: return PyBool_FromLong(*p & 1);
+    case BB_K_BOOL: return PyBool_FromLong(*p != 0);
     case BB_K_I8: return PyLong_FromLong(*(const int8_t *)p);
     case BB_K_U8: return PyLong_FromLong(*(const uint8_t *)p);
     case BB_K_I16: { LOAD(int16_t); return PyLong_FromLong(v); }

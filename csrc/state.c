@@ -13,21 +13,25 @@ bb_state bb;
 
 static PyObject *py_wrap(PyObject *Py_UNUSED(module), PyObject *o)
 {
-    PyObject *function, *result = NULL;
-    /* bb.start() starts Julia where need be and returns BufferBridge.wrap, a JuliaFunction. */
-    function = PyObject_CallNoArgs(bb.start);
-    if (function == NULL)
+    bb_value buffer, arg, out;
+    PyObject *started, *result = NULL;
+
+    if ((started = PyObject_CallNoArgs(bb.start)) == NULL)
         return NULL;
-    if (!bb_is_julia(function) || !bb_ready()) {
-        Py_DECREF(function);
-        bb_not_ready();
+    Py_DECREF(started);
+    switch (bb_acquire(o, &buffer)) {
+    case 0:
+        PyErr_Format(PyExc_TypeError,
+                     "a '%.200s' has no memory to share: it exports no buffer (PEP 3118) and has no "
+                     "__array_interface__", Py_TYPE(o)->tp_name);
+        /* fall through */
+    case -1:
         return NULL;
     }
-    bb_value arg = {.tag = BB_OBJECT, .a.p = o, .owner = NULL}, out = {.owner = NULL};
-    if (bb.entry(((bb_julia *)function)->jl, &arg, 1, NULL, &out) == 0)
+    arg = (bb_value){.tag = BB_INT, .a.i = (int64_t)(intptr_t)&buffer};
+    if (bb_call_helper(BB_H_WRAP, &arg, 1, &out) == 0)
         result = bb_to_python(&out);
-    Py_DECREF(function);
-    bb_drain();
+    bb_value_clear(&buffer);
     return result;
 }
 

@@ -29,16 +29,25 @@ elements = bb.eval("x -> [x[i] for i in CartesianIndices(x)]")
 fill_with = bb.eval("(x, v) -> fill!(x, v)")
 
 BITS = [
-    getattr(tb, "PyBUF_" + name)
-    for name in (
-        "WRITABLE FORMAT ND STRIDES C_CONTIGUOUS F_CONTIGUOUS ANY_CONTIGUOUS INDIRECT".split()
-    )
+    tb.PyBUF_WRITABLE,
+    tb.PyBUF_FORMAT,
+    tb.PyBUF_ND,
+    tb.PyBUF_STRIDES,
+    tb.PyBUF_C_CONTIGUOUS,
+    tb.PyBUF_F_CONTIGUOUS,
+    tb.PyBUF_ANY_CONTIGUOUS,
+    tb.PyBUF_INDIRECT,
 ]
 COMPOUND = [
-    getattr(tb, "PyBUF_" + name)
-    for name in (
-        "SIMPLE CONTIG CONTIG_RO STRIDED STRIDED_RO RECORDS RECORDS_RO FULL FULL_RO".split()
-    )
+    tb.PyBUF_SIMPLE,
+    tb.PyBUF_CONTIG,
+    tb.PyBUF_CONTIG_RO,
+    tb.PyBUF_STRIDED,
+    tb.PyBUF_STRIDED_RO,
+    tb.PyBUF_RECORDS,
+    tb.PyBUF_RECORDS_RO,
+    tb.PyBUF_FULL,
+    tb.PyBUF_FULL_RO,
 ]
 REQUESTS = sorted(
     {reduce(or_, some, 0) for n in range(len(BITS) + 1) for some in itertools.combinations(BITS, n)}
@@ -494,7 +503,11 @@ class Chain:
         if ndim == 0:
             return [self.reshape]
         some = [self.index, self.index, self.permute, self.reshape, self.linear]
-        if ndim <= 2:
+        # Julia unwraps the transpose of a transposed vector, which is a vector again.
+        unwraps = self.array.shape[:1] == (1,) and (
+            "transpose" in self.code or "adjoint" in self.code
+        )
+        if ndim <= 2 and not unwraps:
             some.append(self.transpose)
         if self.array.size:
             some.append(self.reinterpret)

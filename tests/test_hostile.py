@@ -120,7 +120,7 @@ def test_copies_of_handles_in_julia():
     assert bb.Main.copied is thing
     bb.eval("finalize(copied)")
     with pytest.raises(ValueError, match="finalized"):
-        bb.Main.copied  # noqa: B018
+        bb.Main.copied
     bb.eval("copied = nothing")
 
 
@@ -130,7 +130,7 @@ def test_raising_what_is_no_exception():
 
 
 def test_views_that_do_not_fit_any_more_never_reach_julia():
-    for make in ("rand(10^6)", "fill(\"x\", 10^6)"):
+    for make in ("rand(10^6)", 'fill("x", 10^6)'):
         x = bb.eval(make)
         w = x[1:]
         bb.Base.empty_b(x)

@@ -309,3 +309,15 @@ def test_fork(run_python):
     )
     assert done.stdout.startswith("7 Julia does not survive os.fork()")
     assert done.stdout.endswith("2\n")
+
+
+def test_wrap_holds_only_the_buffer(held):
+    data = bytearray(8)
+    record = np.frombuffer(data, dtype=[("a", "i4"), ("b", "i4")])
+    with pytest.raises(ValueError, match="format"):
+        bb.wrap(record)
+    del record
+    data.extend(b"more")  # nobody holds it any more
+    x = bb.wrap(data)
+    assert bb.stats()["python_objects"] == held["python_objects"]
+    del x

@@ -26,6 +26,23 @@ def test_importing_starts_nothing(run_python):
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        "bb.eval('1')",
+        "bb.wrap(b'abc')",
+        "bb.Main",
+        "bb.Base.sin(0.0)",
+        "bb.Core",
+        "bb.init()",
+        "bb.stats(); bb.include('one.jl')",
+    ],
+)
+def test_the_first_use_starts_julia(run_python, tmp_path, use):
+    (tmp_path / "one.jl").write_text("1")
+    run_python(f"import bufferbridge as bb\n{use}\nassert bb.julia_version")
+
+
 def test_version_and_second_init():
     assert bb.eval("VERSION.major") == bb.julia_version[0]
     assert bb.julia_version >= (1, 5, 0)

@@ -67,5 +67,3 @@ skipblank(code, at) = something(findnext(!isspace, code, at), at)
 
 "Evaluates a file in Main; its path is Python's (relative to the current folder)."
 includefile(path::String) = Base.include(Main, abspath(path))
-
-wrap(o::PyObject) = PyArray(o)

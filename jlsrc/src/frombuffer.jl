@@ -157,6 +157,9 @@ function wrapstrided(::Type{T}, ::Type{S}, b, v, start, span, offset, strides::N
     return PyStridedArray{T,N,S}(parent, offset ÷ sizeof(S), strides .÷ sizeof(S), size, readonly, swapped)
 end
 
+"bb.wrap in Python: `value` is the address of a `Value` with a buffer."
+wrap(value::Int64) = wrapbuffer(Ptr{Value}(value))
+
 function PyArray(o::PyObject)
     withgil() do
         withvalue() do v

@@ -96,5 +96,5 @@ function sharedcopy(x::AbstractArray)
     return layout(y) isa NotShared ? nothing : y
 end
 
-"The elements as a tuple, in column-major order: each goes to Python by itself."
-elements(x::AbstractArray) = Tuple(x)
+"A Python list of the elements in column-major order."
+elements(x::AbstractArray) = owned(pylist(x))

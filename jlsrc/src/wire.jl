@@ -80,7 +80,7 @@ const CLASS_ARRAY = 3
 # enum bb_helper, in order: Julia functions that slots of the Python types call
 const HELPERS = (:getattr, :setattr, :dirof, :reprof, :strof, :hashof, :compare, :lengthof, :getitem,
                  :setitem, :contains, :iteration, :truth, :arrayget, :arrayset, :arrayrefresh, :arraytrim,
-                 :whynotshared)
+                 :whynotshared, :wrap)
 
 # ------------------------------------------------------------- functions
 
