@@ -24,6 +24,7 @@ lint: $(READY)
 bench: julia
 	$(BIN)/python bench/run.py
 
+# An sdist and a wheel in dist/.
 wheel: $(READY)
 	$(BIN)/python -m build
 

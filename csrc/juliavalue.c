@@ -195,7 +195,9 @@ static int setattro(PyObject *self, PyObject *name, PyObject *value)
                      name);
         return -1;
     }
-    if (dunder)
+    /* An array's own attributes (shape, ...) are Python's; that they are read-only it says itself. */
+    if (dunder || (Py_TYPE(self) == bb_types[BB_CLASS_ARRAY] &&
+                   PyObject_HasAttr((PyObject *)Py_TYPE(self), name)))
         return PyObject_GenericSetAttr(self, name, value);
     PyObject *r = helper(BB_H_SETATTR, self, name, value);
     Py_XDECREF(r);

@@ -99,6 +99,14 @@ def test_attributes_of_values():
     assert not hasattr(value, "__nosuch__")
 
 
+def test_attributes_of_arrays_are_read_only():
+    x = bb.eval("zeros(2)")
+    for name in ("shape", "strides", "ndim", "format", "readonly"):
+        with pytest.raises(AttributeError):
+            setattr(x, name, (1,))
+    assert x.shape == (2,)
+
+
 def test_types_are_called_and_modules_nested():
     assert bb.eval("Complex{Float64}")(1, 2) == 1 + 2j
     assert bb.Base.Iterators.reverse is not None
