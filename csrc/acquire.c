@@ -77,32 +77,31 @@ bb_handle *bb_hold(PyObject *o)
 
 /* ------------------------------------------------------------- buffers */
 
-static int contiguity(const bb_buffer *b)
+/* BB_C_CONTIGUOUS and BB_F_CONTIGUOUS, as far as they hold; strides of axes with one item don't count. */
+int bb_contiguity(int64_t ndim, const int64_t *shape, const int64_t *strides, int64_t itemsize)
 {
     int flags = BB_C_CONTIGUOUS | BB_F_CONTIGUOUS;
-    int64_t expect = b->itemsize;
+    int64_t expect = itemsize;
 
-    if (b->suboffsets != NULL)
-        return 0;
-    for (int64_t i = 0; i < b->ndim; i++)
-        if (b->shape[i] == 0)
+    for (int64_t i = 0; i < ndim; i++)
+        if (shape[i] == 0)
             return flags;
-    for (int64_t i = 0; i < b->ndim; i++) {
-        if (b->shape[i] != 1 && b->strides[i] != expect)
+    for (int64_t i = 0; i < ndim; i++) {
+        if (shape[i] != 1 && strides[i] != expect)
             flags &= ~BB_F_CONTIGUOUS;
-        expect *= b->shape[i];
+        expect *= shape[i];
     }
-    expect = b->itemsize;
-    for (int64_t i = b->ndim; i-- > 0;) {
-        if (b->shape[i] != 1 && b->strides[i] != expect)
+    expect = itemsize;
+    for (int64_t i = ndim; i-- > 0;) {
+        if (shape[i] != 1 && strides[i] != expect)
             flags &= ~BB_C_CONTIGUOUS;
-        expect *= b->shape[i];
+        expect *= shape[i];
     }
     return flags;
 }
 
 /* Fills in what Julia wants to know ready-made. */
-static int describe(bb_buffer *b)
+static void describe(bb_buffer *b)
 {
     int swapped;
     int64_t alignment, bits = (int64_t)(intptr_t)b->ptr;
@@ -110,7 +109,7 @@ static int describe(bb_buffer *b)
     b->kind = bb_kind_of_format(b->format, &swapped);
     if (b->kind != BB_K_NONE && bb_kind_size((int)b->kind) != b->itemsize)
         b->kind = BB_K_NONE; /* the itemsize is the truth; Julia's codec sorts it out */
-    b->flags = contiguity(b);
+    b->flags = b->suboffsets ? 0 : bb_contiguity(b->ndim, b->shape, b->strides, b->itemsize);
     if (swapped && b->itemsize > 1)
         b->flags |= BB_SWAPPED;
     alignment = b->kind ? bb_kind_alignment((int)b->kind) : 1;
@@ -119,7 +118,6 @@ static int describe(bb_buffer *b)
             bits |= b->strides[i];
     if (bits % alignment == 0)
         b->flags |= BB_ALIGNED;
-    return 0;
 }
 
 /* Checks shape and itemsize against each other; computes len, the bytes of all items. */
@@ -173,10 +171,27 @@ static void row_major_strides(bb_buffer *b)
     }
 }
 
+/* The bytes from the lowest item to the end of the highest one; -1 if there are more than can be. */
+static int64_t extent(const bb_buffer *b)
+{
+    int64_t low = 0, high = b->itemsize, n;
+    for (int64_t i = 0; i < b->ndim; i++) {
+        if (__builtin_mul_overflow(b->shape[i] - 1, b->strides[i], &n) ||
+            __builtin_add_overflow(n < 0 ? low : high, n, n < 0 ? &low : &high))
+            return -1;
+    }
+    return __builtin_sub_overflow(high, low, &n) ? -1 : n;
+}
+
 static int finish(bb_buffer *b, PyObject *o, bb_value *v)
 {
-    if (describe(b) < 0)
+    if (b->len != 0 && b->suboffsets == NULL && (b->len = extent(b)) < 0) {
+        PyErr_Format(PyExc_BufferError,
+                     "the buffer of '%.200s' is not valid: its strides lead out of the address space",
+                     Py_TYPE(o)->tp_name);
         return -1;
+    }
+    describe(b);
     b->object = o;
     bb.pinned_buffers++;
     bb.pinned_bytes += b->len;
@@ -243,7 +258,8 @@ static int acquire_buffer(PyObject *o, bb_value *v)
     for (int i = 0; view->suboffsets != NULL && i < view->ndim; i++)
         if (view->suboffsets[i] >= 0)
             b->suboffsets = (const int64_t *)view->suboffsets;
-    return finish(b, o, v);
+    if (finish(b, o, v) > 0)
+        return 1;
 fail:
     PyBuffer_Release(view);
     PyMem_RawFree(b);
@@ -339,7 +355,9 @@ static int acquire_interface(PyObject *o, PyObject *interface, bb_value *v)
     /* NumPy's manual: the memory lives as long as the object (and what the dict refers to). */
     if ((b->interface = PyTuple_Pack(2, o, interface)) == NULL)
         goto fail;
-    return finish(b, o, v);
+    if (finish(b, o, v) > 0)
+        return 1;
+    Py_CLEAR(b->interface);
 fail:
     PyMem_RawFree(b);
     return -1;
@@ -367,6 +385,12 @@ int bb_acquire(PyObject *o, bb_value *v)
         PyObject *copy = PyDict_Copy(interface);
         r = copy == NULL ? -1 : acquire_interface(o, copy, v);
         Py_XDECREF(copy);
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(traceback);
+    } else if (interface == NULL && PyErr_Occurred() &&
+               !PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        r = -1; /* the attribute is there, and raises */
         Py_XDECREF(type);
         Py_XDECREF(value);
         Py_XDECREF(traceback);

@@ -107,6 +107,7 @@ typedef struct {
     int64_t dims[];       /* room for shape and strides where the exporter gave none */
 } bb_buffer;
 
+int bb_contiguity(int64_t ndim, const int64_t *shape, const int64_t *strides, int64_t itemsize);
 int bb_acquire(PyObject *o, bb_value *v);  /* 1: v is a BB_BUFFER; 0: no memory; -1: exception */
 bb_handle *bb_hold(PyObject *o);           /* NULL with MemoryError */
 void bb_release_later(bb_node *node);      /* any thread, never blocks */

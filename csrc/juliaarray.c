@@ -17,23 +17,10 @@
 
 static void set_contiguity(bb_array *a)
 {
-    int64_t expect = a->itemsize, size = 1;
-    int flags = BB_C_CONTIGUOUS | BB_F_CONTIGUOUS;
-
-    for (int64_t i = 0; i < a->ndim; i++) {
-        if (a->shape[i] != 1 && a->strides[i] != expect)
-            flags &= ~BB_F_CONTIGUOUS;
-        expect *= a->shape[i];
-        size *= a->shape[i];
-    }
-    expect = a->itemsize;
-    for (int64_t i = a->ndim; i-- > 0;) {
-        if (a->shape[i] != 1 && a->strides[i] != expect)
-            flags &= ~BB_C_CONTIGUOUS;
-        expect *= a->shape[i];
-    }
-    a->size = size;
-    a->contiguity = size == 0 ? BB_C_CONTIGUOUS | BB_F_CONTIGUOUS : flags;
+    a->size = 1;
+    for (int64_t i = 0; i < a->ndim; i++)
+        a->size *= a->shape[i];
+    a->contiguity = bb_contiguity(a->ndim, a->shape, a->strides, a->itemsize);
 }
 
 static void look_at_owner(bb_array *a)
@@ -93,18 +80,20 @@ static int follow_owner(bb_array *a)
     }
     /* A view, which may no longer fit; or what owns the memory is another object now, and has to be
      * rooted. The old one stays rooted as long as buffers of it are exported. */
-    bb_value args[1] = {{.tag = BB_JULIA, .a.p = a->base.jl}}, result;
-    if (bb_call_helper(BB_H_ARRAY_REFRESH, args, 1, &result) < 0)
+    bb_layout now;
+    bb_value result, args[2] = {{.tag = BB_JULIA, .a.p = a->base.jl},
+                                {.tag = BB_INT, .a.i = (int64_t)(intptr_t)&now}};
+    if (bb_call_helper(BB_H_ARRAY_REFRESH, args, 2, &result) < 0)
         return -1;
     if (bb_retire_memory(a) < 0) {
-        if (bb.layout.memory_slot >= 0)
-            bb_free_slot(bb.layout.memory_slot);
+        if (now.memory_slot >= 0)
+            bb_free_slot(now.memory_slot);
         return -1;
     }
-    a->memory_slot = bb.layout.memory_slot;
-    a->ptr = bb.layout.ptr;
-    memcpy(a->shape, bb.layout.shape, (size_t)a->ndim * sizeof(int64_t));
-    memcpy(a->strides, bb.layout.strides, (size_t)a->ndim * sizeof(int64_t));
+    a->memory_slot = now.memory_slot;
+    a->ptr = now.ptr;
+    memcpy(a->shape, now.shape, (size_t)a->ndim * sizeof(int64_t));
+    memcpy(a->strides, now.strides, (size_t)a->ndim * sizeof(int64_t));
     if (a->owner != NULL)
         look_at_owner(a);
     set_contiguity(a);

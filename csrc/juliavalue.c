@@ -225,19 +225,32 @@ static PyObject *dir(PyObject *self, PyObject *Py_UNUSED(ignored))
     return names;
 }
 
-/* repr must work for every object that lives: without Julia it is Python's usual one. */
-static PyObject *repr(PyObject *self)
+/* repr must work for every object that lives: without Julia, and for a view that no longer fits, it is
+ * Python's usual one. */
+static PyObject *plain_repr(PyObject *self)
+{
+    return PyUnicode_FromFormat("<%s at %p>", Py_TYPE(self)->tp_name, (void *)self);
+}
+
+static int displayable(PyObject *self)
 {
     if (!bb_ready())
-        return PyUnicode_FromFormat("<%s at %p>", Py_TYPE(self)->tp_name, (void *)self);
-    return helper(BB_H_REPR, self, NULL, NULL);
+        return 0;
+    if (Py_TYPE(self) == bb_types[BB_CLASS_ARRAY] && bb_array_usable((bb_array *)self) < 0) {
+        PyErr_Clear();
+        return 0;
+    }
+    return 1;
+}
+
+static PyObject *repr(PyObject *self)
+{
+    return displayable(self) ? helper(BB_H_REPR, self, NULL, NULL) : plain_repr(self);
 }
 
 static PyObject *str(PyObject *self)
 {
-    if (!bb_ready())
-        return repr(self);
-    return helper(BB_H_STR, self, NULL, NULL);
+    return displayable(self) ? helper(BB_H_STR, self, NULL, NULL) : plain_repr(self);
 }
 
 static Py_hash_t hash(PyObject *self)
@@ -274,7 +287,9 @@ static Py_ssize_t length(PyObject *self)
         return -1;
     Py_ssize_t r = PyLong_AsSsize_t(n);
     Py_DECREF(n);
-    return r;
+    if (r < 0 && !PyErr_Occurred())
+        PyErr_SetString(PyExc_ValueError, "the length of this Julia object is negative");
+    return r < 0 ? -1 : r;
 }
 
 static PyObject *subscript(PyObject *self, PyObject *key)

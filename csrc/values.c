@@ -157,11 +157,9 @@ static int from_other(PyObject *o, bb_value *v)
 
     if (PyUnicode_Check(o))
         return from_str(o, v);
-    if (generic != NULL && PyType_IsSubtype(Py_TYPE(o), generic)) {
-        r = from_numpy_scalar(o, v);
-        if (r != 0)
-            return r < 0 ? -1 : 0;
-    }
+    if (generic != NULL && PyType_IsSubtype(Py_TYPE(o), generic) && !PyBytes_Check(o))
+        /* Not as memory: what a datetime64 exports are its bare bytes. */
+        return from_numpy_scalar(o, v) ? 0 : set_object(v, BB_OBJECT, o, 0);
     if (PyLong_Check(o))
         return from_int(o, v);
     if (PyFloat_Check(o)) {
@@ -193,6 +191,7 @@ static int from_other(PyObject *o, bb_value *v)
 int bb_from_python(PyObject *o, bb_value *v)
 {
     v->owner = NULL;
+    v->tag = BB_NONE; /* nothing to clear if what follows fails */
     if (PyLong_CheckExact(o))
         return from_int(o, v);
     if (PyFloat_CheckExact(o)) {
@@ -201,7 +200,6 @@ int bb_from_python(PyObject *o, bb_value *v)
         return 0;
     }
     if (bb_is_julia(o)) {
-        v->tag = BB_NONE;
         /* Julia does not check a view's indices again: one that no longer fits must not get there. */
         if (Py_TYPE(o) == bb_types[BB_CLASS_ARRAY] && bb_array_usable((bb_array *)o) < 0)
             return -1;
@@ -211,10 +209,8 @@ int bb_from_python(PyObject *o, bb_value *v)
     }
     if (PyUnicode_CheckExact(o))
         return from_str(o, v);
-    if (o == Py_None) {
-        v->tag = BB_NONE;
+    if (o == Py_None)
         return 0;
-    }
     if (PyBool_Check(o)) {
         v->tag = BB_BOOL;
         v->a.i = o == Py_True;
@@ -224,7 +220,6 @@ int bb_from_python(PyObject *o, bb_value *v)
         return from_complex(o, v);
     if (PyTuple_CheckExact(o))
         return set_object(v, BB_TUPLE, o, PyTuple_GET_SIZE(o));
-    v->tag = BB_NONE; /* nothing to clear if what follows fails */
     return from_other(o, v);
 }
 

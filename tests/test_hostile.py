@@ -135,7 +135,8 @@ def test_views_that_do_not_fit_any_more_never_reach_julia():
         w = x[1:]
         bb.Base.empty_b(x)
         bb.Base.sizehint_b(x, 0)
-        for use in (repr, np.asarray, bb.Base.sum, list, lambda v: 1.0 in v, lambda v: v[0]):
+        assert repr(w).startswith("<bufferbridge.JuliaArray at")
+        for use in (np.asarray, bb.Base.sum, list, lambda v: 1.0 in v, lambda v: v[0]):
             with pytest.raises(BufferError, match="resized"):
                 use(w)
 
@@ -242,3 +243,61 @@ def test_tasks_that_are_in_python_at_the_same_time(run_python):
         """
     )
     assert done.stdout == "[1, 2] 2\n[2, 4, 6, 8, 10, 12, 14, 16]\n"
+
+
+def test_views_that_did_not_fit_from_the_start():
+    w = bb.eval("x = rand(10^6); w = view(x, 1:10^6); empty!(x); sizehint!(x, 0); w")
+    for use in (memoryview, np.asarray, lambda v: v[0], bb.Base.sum):
+        with pytest.raises(BufferError, match="resized"):
+            use(w)
+
+
+def test_memory_that_is_counted_right():
+    before = bb.stats()["pinned_bytes"]
+    held = [bb.Base.identity(np.broadcast_to(1.0, 2**58)) for _ in range(4)]
+    assert bb.stats()["pinned_bytes"] == before + 4 * 8
+    del held
+
+
+def test_strides_that_lead_nowhere():
+    class Exporter:
+        memory = np.arange(4.0)
+        __array_interface__ = {**memory.__array_interface__, "strides": (2**62,)}
+
+    with pytest.raises(BufferError, match="address space"):
+        bb.Base.length(Exporter())
+
+
+def test_a_broken_stdout_loses_no_result(run_python):
+    run_python(
+        """
+        import sys
+        import bufferbridge as bb
+        bb.eval("1")
+        before = bb.stats()["julia_objects"]
+
+        class Broken:
+            def write(self, text):
+                raise ValueError("broken")
+
+        old, sys.stdout = sys.stdout, Broken()
+        for _ in range(50):
+            try:
+                bb.eval('print("x"); [1, 2, 3]')
+            except ValueError as e:
+                e = None
+        sys.stdout = old
+        assert bb.stats()["julia_objects"] <= before + 2, bb.stats()
+        """
+    )
+
+
+def test_scalars_that_are_no_numbers_stay_python_objects():
+    for scalar in (np.datetime64("2020"), np.longdouble(1), np.void(b"ab")):
+        assert bb.Base.identity(scalar) is scalar
+    assert bb.eval("x -> x isa AbstractVector{UInt8}")(np.bytes_(b"ab"))
+
+
+def test_zero_dimensions_in_every_byte_order():
+    assert bb.Base.identity(np.array(1.5, dtype=">f8"))[()] == 1.5
+    assert bb.Base.identity(np.frombuffer(b"x" + bytes(8), "f8", 1, 1)[0:1].reshape(()))[()] == 0

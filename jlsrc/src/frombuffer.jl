@@ -139,8 +139,9 @@ function wrapbuffer(::Type{T}, N::Val, swapped::Bool, b::BufferInfo, v::Ptr{Valu
         strides = map(zero, strides)
         span = 0
     else
-        low = sum(ntuple(d -> min(0, (size[d] - 1) * strides[d]), N))
-        high = sum(ntuple(d -> max(0, (size[d] - 1) * strides[d]), N))
+        ends = (size .- 1) .* strides
+        low = reduce(+, min.(0, ends); init = 0)
+        high = reduce(+, max.(0, ends); init = 0)
         span = high - low + sizeof(T)
     end
     S = !swapped && aligned && all(s -> s % sizeof(T) == 0, strides) ? T : UInt8

@@ -69,11 +69,11 @@ function extent(l::Layout, itemsize)
     return p + reduce(+, min.(0, ends); init = 0), p + reduce(+, max.(0, ends); init = 0) + itemsize
 end
 
-"The descriptor of a Vector that was resized, or of a view of one; see csrc/juliaarray.c."
-function arrayrefresh(@nospecialize(x::AbstractArray))
+"The layout of a Vector that was resized, or of a view of one, to a `bb_layout`; see csrc/juliaarray.c."
+function arrayrefresh(@nospecialize(x::AbstractArray), place::Int64)
     fits(x) || throw(Resized())
     l = layout(x)
-    writelayout!(x, l, memoryslot!(l))
+    writelayout!(Ptr{UInt8}(place), x, l, memoryslot!(l))
     return nothing
 end
 

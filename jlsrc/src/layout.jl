@@ -37,6 +37,7 @@ end
 function layout(x::AbstractArray)
     T = eltype(x)
     kindof(T) == 0 && return NotShared(elementreason(T))
+    fits(x) || return NotShared("it is a view of a Vector that was resized since")
     return stridesof(x)
 end
 
@@ -203,30 +204,33 @@ const LAYOUT_SHAPE = 72
 const MAX_DIMS = 64 # PyBUF_MAX_NDIM
 const LAYOUT_STRIDES = LAYOUT_SHAPE + 8 * MAX_DIMS
 
-layoutfield!(offset, x::T) where {T} = unsafe_store!(statefield(T, STATE_LAYOUT + offset), x)
+"The scratch struct of the C layer, from which the next JuliaArray is made."
+scratchlayout() = statefield(UInt8, STATE_LAYOUT)
 
 """
-    writelayout!(x::AbstractArray, l) -> nothing
+    writelayout!(place::Ptr{UInt8}, x::AbstractArray, l, memoryslot) -> nothing
 
-Writes the layout `l` of `x` into the C layer's scratch struct, from which the next JuliaArray is made.
-Between this and the making nothing may run that could make another one: so all that allocates has been
-done before, and `memoryslot` is the root slot of what [`memoryroot`](@ref) names, or -1.
+Writes the layout `l` of `x` to `place`, a `bb_layout`. Where that is the scratch struct, nothing may run
+until the JuliaArray is made that could make another one: so all that allocates is done before, and
+`memoryslot` is the root slot of what [`memoryroot`](@ref) names, or -1.
 """
-function writelayout!(x::AbstractArray{T,N}, l::Union{Layout,NotShared}, memoryslot::Int) where {T,N}
+function writelayout!(place::Ptr{UInt8}, x::AbstractArray{T,N}, l::Union{Layout,NotShared},
+                      memoryslot::Int) where {T,N}
+    put!(offset, v) = unsafe_store!(Ptr{typeof(v)}(place + offset), v)
     shared = l isa Layout
     sizes = shared ? l.size : size(x) # may run code of anybody's, so before the rest
-    layoutfield!(LAYOUT_NDIM, Int64(N))
-    layoutfield!(LAYOUT_MEMORY_SLOT, Int64(memoryslot))
-    layoutfield!(LAYOUT_PTR, shared ? l.ptr : Ptr{UInt8}(C_NULL))
-    layoutfield!(LAYOUT_ITEMSIZE, Int64(shared ? sizeof(T) : 0))
-    layoutfield!(LAYOUT_KIND, Int64(shared && !l.swapped ? kindof(T) : 0))
-    layoutfield!(LAYOUT_READONLY, Int64(!shared || l.readonly))
-    layoutfield!(LAYOUT_DERIVED, Int64(isderived(x)))
-    layoutfield!(LAYOUT_FORMAT, shared ? formatpointer(T, l.swapped) : Ptr{UInt8}(C_NULL))
-    layoutfield!(LAYOUT_OWNER, shared && l.owner !== nothing ? pointer_from_objref(l.owner) : C_NULL)
+    put!(LAYOUT_NDIM, Int64(N))
+    put!(LAYOUT_MEMORY_SLOT, Int64(memoryslot))
+    put!(LAYOUT_PTR, shared ? l.ptr : Ptr{UInt8}(C_NULL))
+    put!(LAYOUT_ITEMSIZE, Int64(shared ? sizeof(T) : 0))
+    put!(LAYOUT_KIND, Int64(shared && !l.swapped ? kindof(T) : 0))
+    put!(LAYOUT_READONLY, Int64(!shared || l.readonly))
+    put!(LAYOUT_DERIVED, Int64(isderived(x)))
+    put!(LAYOUT_FORMAT, shared ? formatpointer(T, l.swapped) : Ptr{UInt8}(C_NULL))
+    put!(LAYOUT_OWNER, shared && l.owner !== nothing ? pointer_from_objref(l.owner) : C_NULL)
     for d in 1:N
-        layoutfield!(LAYOUT_SHAPE + 8 * (d - 1), Int64(sizes[d]))
-        layoutfield!(LAYOUT_STRIDES + 8 * (d - 1), Int64(shared ? l.strides[d] : 0))
+        put!(LAYOUT_SHAPE + 8 * (d - 1), Int64(sizes[d]))
+        put!(LAYOUT_STRIDES + 8 * (d - 1), Int64(shared ? l.strides[d] : 0))
     end
     return nothing
 end

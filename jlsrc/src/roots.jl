@@ -4,13 +4,18 @@
 # slot and the slot on the free list without entering Julia (csrc/juliavalue.c). Only Julia fills
 # slots, so that the write barrier is Julia's own. All of this happens with the GIL held.
 
-const ROOTS = Any[]
+const ROOTS = Ref(Any[])
 const FIRST_ROOTS = 1024
 
+# The old table stays in use until C has taken the new one. (Making that may collect, and finalizers may
+# come here too: what they have added is copied, or the table is large enough already.)
 function growroots!()
-    n = max(FIRST_ROOTS, 2 * length(ROOTS))
-    resize!(ROOTS, n)
-    @api(grow_roots(pointer(ROOTS)::Ptr{Cvoid}, n::Int64)::Cint) == 0 || throwpython()
+    n = max(FIRST_ROOTS, 2 * length(ROOTS[]))
+    table = Vector{Any}(undef, n)
+    length(ROOTS[]) <= n || return nothing
+    copyto!(table, ROOTS[])
+    @api(grow_roots(pointer(table)::Ptr{Cvoid}, n::Int64)::Cint) == 0 || throwpython()
+    ROOTS[] = table
     return nothing
 end
 
@@ -21,10 +26,12 @@ Keeps `x` alive for Python, which owns the slot from then on. Slots count from z
 """
 function root!(@nospecialize(x))
     free = statefield(Int64, STATE_NFREE)
-    unsafe_load(free) == 0 && growroots!()
+    while unsafe_load(free) == 0
+        growroots!()
+    end
     n = unsafe_load(free)
     slot = unsafe_load(unsafe_load(statefield(Ptr{Int64}, STATE_FREE_SLOTS)), n)
     unsafe_store!(free, n - 1)
-    @inbounds ROOTS[slot + 1] = x
+    @inbounds ROOTS[][slot + 1] = x
     return slot
 end

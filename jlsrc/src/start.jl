@@ -13,8 +13,8 @@ function entry(f::Ptr{Cvoid}, args::Ptr{Value}, nargs::Int64, kwnames::Ptr{Cvoid
             callkeywords(unsafe_pointer_to_objref(f), args, nargs, kwnames)
         goout(level)
         level = 0
-        setresult!(result, x)
         flushstreams()
+        setresult!(result, x) # last: nothing may fail once the result is a new reference
         return Cint(0)
     catch e
         goout(level)

@@ -44,12 +44,23 @@ end
 topython(x::AbstractString) = topython(String(x))
 topython(x::AbstractChar) = topython(string(x))
 
-function topython(x::Tuple)
-    t = checked(@api tuple_new(length(x)::Int64)::Ptr{Cvoid})
+topython(x::Tuple) =
+    filled(@api(tuple_new(length(x)::Int64)::Ptr{Cvoid}), x) do t, i, item
+        @api tuple_set(t::Ptr{Cvoid}, i::Int64, item::Ptr{Cvoid})::Cvoid
+    end
+
+"A new Python list of the items."
+pylist(xs) =
+    filled(@api(list_new(length(xs)::Int64)::Ptr{Cvoid}), xs) do t, i, item
+        @api list_set(t::Ptr{Cvoid}, i::Int64, item::Ptr{Cvoid})::Cvoid
+    end
+
+# Puts the items into a new tuple or list, which is dropped if one can't be made.
+function filled(put!, t::Ptr{Cvoid}, xs)
+    checked(t)
     try
-        for (i, item) in enumerate(x)
-            p = topython(item)
-            @api tuple_set(t::Ptr{Cvoid}, (i - 1)::Int64, p::Ptr{Cvoid})::Cvoid
+        for (i, x) in enumerate(xs)
+            put!(t, i - 1, topython(x))
         end
     catch
         @api decref(t::Ptr{Cvoid})::Cvoid
@@ -79,7 +90,7 @@ function topython(x::AbstractArray)
     l = layout(x)
     memoryslot = memoryslot!(l)
     slot = root!(x)
-    writelayout!(x, l, memoryslot)
+    writelayout!(scratchlayout(), x, l, memoryslot)
     return checked(@api new_julia(CLASS_ARRAY::Int64, slot::Int64)::Ptr{Cvoid})
 end
 
@@ -90,21 +101,6 @@ topython(@nospecialize(x)) = newjulia(CLASS_VALUE, x)
 "A Python object of the given class that holds `x`, whatever `x` is."
 newjulia(class, @nospecialize(x)) =
     checked(@api new_julia(class::Int64, root!(x)::Int64)::Ptr{Cvoid})
-
-"A new list of the Python objects for `xs`."
-function pylist(xs)
-    t = checked(@api list_new(length(xs)::Int64)::Ptr{Cvoid})
-    try
-        for (i, item) in enumerate(xs)
-            p = topython(item)
-            @api list_set(t::Ptr{Cvoid}, (i - 1)::Int64, p::Ptr{Cvoid})::Cvoid
-        end
-    catch
-        @api decref(t::Ptr{Cvoid})::Cvoid
-        rethrow()
-    end
-    return t
-end
 
 """
     setresult!(v::Ptr{Value}, x)
