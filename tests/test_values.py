@@ -127,7 +127,7 @@ def test_python_to_julia_type(value, julia_type):
         range(0, 10, 3),
         range(10, 0, -3),
         range(2**70, 2**70 + 3),
-        range(0, -(2**63)),
+        range(-(2**63)),
         range(0, 2**63 - 1, -1),
         range(-(2**63), -(2**63)),
     ],
