@@ -786,9 +786,9 @@ def test_no_view_reaches_beyond_the_end_of_its_vector():
     [
         (
             "zeros(10^7)",
-            ["repr(part)", "0.0 in part", "bb.Base.sum(part)", "y.__setitem__(slice(None), part)"],
+            ["part[0]", "0.0 in part", "bb.Base.sum(part)", "y.__setitem__(slice(None), part)"],
         ),
-        ("Any[string(i) for i in 1:10^6]", ["part[0]", "list(part)", "repr(part)", "'' in part"]),
+        ("Any[string(i) for i in 1:10^6]", ["part[0]", "list(part)", "'' in part"]),
     ],
     ids=["zeros", "Any"],
 )
@@ -801,6 +801,7 @@ def test_a_view_of_freed_memory_never_crashes(run_python, code, uses):
         bb.Base.resize_b(x, 1)
         bb.Base.sizehint_b(x, 1)
         bb.Base.GC.gc()
+        assert repr(part) == str(part) == object.__repr__(part).replace(" object", "")
         for use in {uses}:
             try:
                 eval(use)
