@@ -7,7 +7,7 @@
 # next such moment.
 
 mutable struct PythonStream <: IO
-    const_fd::Int
+    fd::Int
     lock::ReentrantLock
     pending::Vector{UInt8}
 end
@@ -51,7 +51,7 @@ Base.bytesavailable(::PythonStream) = 0
 Base.eof(::PythonStream) = true
 Base.lock(s::PythonStream) = lock(s.lock)
 Base.unlock(s::PythonStream) = unlock(s.lock)
-Base.show(io::IO, s::PythonStream) = print(io, "PythonStream(", s.const_fd == 1 ? "stdout" : "stderr", ")")
+Base.show(io::IO, s::PythonStream) = print(io, "PythonStream(", s.fd == 1 ? "stdout" : "stderr", ")")
 
 # Bytes at the end that begin a character which is not complete yet.
 function incomplete(bytes)
@@ -74,7 +74,7 @@ function deliver(s::PythonStream, flush::Bool = false)
         return out
     end
     isempty(bytes) && !flush && return nothing
-    r = GC.@preserve bytes @api write(s.const_fd::Int64, pointer(bytes)::Ptr{UInt8}, length(bytes)::Int64, flush::Int64)::Cint
+    r = GC.@preserve bytes @api write(s.fd::Int64, pointer(bytes)::Ptr{UInt8}, length(bytes)::Int64, flush::Int64)::Cint
     r == 0 || throwpython()
     return nothing
 end
