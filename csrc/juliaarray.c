@@ -2,7 +2,7 @@
  *
  * Shape, strides, items of simple types and the buffer protocol come from the descriptor alone.
  * Slices, assignment of arrays, and all that concerns arrays whose memory can't be shared, are done
- * in Julia (jlsrc/src/arrayitems.jl).
+ * in Julia (jlsrc/src/items.jl).
  *
  * A Julia Vector can be resized, and may move then. Each use of such a descriptor first compares the
  * Vector's data pointer and length with what they were (bb_array_current), and follows the Vector; a
