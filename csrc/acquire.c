@@ -120,7 +120,8 @@ static void describe(bb_buffer *b)
         b->flags |= BB_ALIGNED;
 }
 
-/* Checks shape and itemsize against each other; computes len, the bytes of all items. */
+/* Checks shape and itemsize against each other; computes the bytes of all items, which `finish`
+ * narrows down to the memory they lie in. */
 static int check_shape(bb_buffer *b, PyObject *o)
 {
     int64_t len = b->itemsize;
@@ -381,25 +382,22 @@ int bb_acquire(PyObject *o, bb_value *v)
         return -1;
     PyErr_Fetch(&type, &value, &traceback);
     interface = PyType_Check(o) ? NULL : PyObject_GetAttr(o, name);
+    if (interface == NULL && PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_AttributeError))
+        PyErr_Clear();
     if (interface != NULL && PyDict_Check(interface)) {
         PyObject *copy = PyDict_Copy(interface);
         r = copy == NULL ? -1 : acquire_interface(o, copy, v);
         Py_XDECREF(copy);
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(traceback);
-    } else if (interface == NULL && PyErr_Occurred() &&
-               !PyErr_ExceptionMatches(PyExc_AttributeError)) {
+    } else if (PyErr_Occurred()) {
         r = -1; /* the attribute is there, and raises */
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(traceback);
     } else {
-        if (interface == NULL)
-            PyErr_Clear();
+        Py_XDECREF(interface);
         PyErr_Restore(type, value, traceback); /* why the exporter refused, if it is one */
-        r = exports ? -1 : 0;
+        return exports ? -1 : 0;
     }
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
     Py_XDECREF(interface);
     return r;
 }

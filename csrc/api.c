@@ -286,7 +286,8 @@ static bb_state *api_state(void) { return &bb; }
 static const struct { const char *name; void *function; } functions[] = {
     F(str), F(bigint), F(box), F(tuple_new), F(tuple_set), F(list_new), F(list_set), F(namedtuple),
     F(unbox), F(acquire), F(clear), F(length), F(item), F(items), F(getattr), F(setattr), F(dir),
-    F(repr), F(call), F(gil_ensure), F(gil_release), F(gil_held), F(enter_recursion), F(leave_recursion), F(hold), F(decref), F(incref),
+    F(repr), F(call), F(gil_ensure), F(gil_release), F(gil_held), F(enter_recursion),
+    F(leave_recursion), F(hold), F(decref), F(incref),
     F(release_later), F(drain), F(grow_roots), F(new_julia), F(raise), F(fetch), F(restore),
     F(format_exception), F(write), F(set_entry), F(set_helper), F(set_facts), F(state),
 };

@@ -98,7 +98,8 @@ enum { BB_C_CONTIGUOUS = 1, BB_F_CONTIGUOUS = 2, BB_ALIGNED = 4, BB_SWAPPED = 8 
 typedef struct {
     bb_node node;
     char *ptr;
-    int64_t len, itemsize, ndim, readonly, kind, flags;
+    int64_t len;          /* bytes from the lowest item to the end of the highest one */
+    int64_t itemsize, ndim, readonly, kind, flags;
     const int64_t *shape, *strides, *suboffsets; /* items, bytes, bytes; suboffsets may be NULL */
     const char *format;                          /* never NULL */
     PyObject *object;     /* the exporter, borrowed from view.obj or interface */

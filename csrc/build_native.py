@@ -12,37 +12,33 @@ from cffi import FFI
 HERE = Path(__file__).resolve().parent
 SOURCES = ["acquire", "api", "getbuffer", "juliaarray", "juliavalue", "kinds", "state", "values"]
 
-ffibuilder = FFI()
-ffibuilder.cdef(
-    """
-    /* Buffer request types, CPython's manual; the values are the compiler's. */
-    #define PyBUF_SIMPLE ...
-    #define PyBUF_WRITABLE ...
-    #define PyBUF_FORMAT ...
-    #define PyBUF_ND ...
-    #define PyBUF_STRIDES ...
-    #define PyBUF_C_CONTIGUOUS ...
-    #define PyBUF_F_CONTIGUOUS ...
-    #define PyBUF_ANY_CONTIGUOUS ...
-    #define PyBUF_INDIRECT ...
-
+# Defined in state.c.
+FUNCTIONS = """
     int bb_install(uintptr_t dict_id);
     void bb_set_hooks(uintptr_t dict_id);
     int bb_boot(const char *libjulia, const char *bindir, const char *image, int argc, char **argv,
                 const char *code, uint64_t *results, char *error, size_t error_size);
     void bb_shut_down(const char *libjulia);
-    """
-)
+"""
+
+# Buffer request types, CPython's manual; the values are the compiler's.
+FLAGS = [
+    "SIMPLE",
+    "WRITABLE",
+    "FORMAT",
+    "ND",
+    "STRIDES",
+    "C_CONTIGUOUS",
+    "F_CONTIGUOUS",
+    "ANY_CONTIGUOUS",
+    "INDIRECT",
+]
+
+ffibuilder = FFI()
+ffibuilder.cdef("".join(f"#define PyBUF_{flag} ...\n" for flag in FLAGS) + FUNCTIONS)
 ffibuilder.set_source(
     "bufferbridge._native",
-    """
-    #include "bufferbridge.h"
-    int bb_install(uintptr_t dict_id);
-    void bb_set_hooks(uintptr_t dict_id);
-    int bb_boot(const char *libjulia, const char *bindir, const char *image, int argc, char **argv,
-                const char *code, uint64_t *results, char *error, size_t error_size);
-    void bb_shut_down(const char *libjulia);
-    """,
+    '#include "bufferbridge.h"' + FUNCTIONS,
     sources=[f"csrc/{name}.c" for name in SOURCES],
     depends=["csrc/bufferbridge.h"],
     include_dirs=[str(HERE)],

@@ -85,8 +85,7 @@ int bb_getbuffer(PyObject *self, Py_buffer *view, int flags)
     view->obj = NULL;
     if (a->format == NULL)
         return bb_array_not_shared(a);
-    if (bb_array_current(a) < 0 ||
-        (a->owner != NULL && bb.shared_mask != 0 && forbid_resizing(a) < 0))
+    if (bb_array_current(a) < 0)
         return -1;
     if (REQUESTED(PyBUF_WRITABLE) && a->readonly)
         return refuse(view, "this Julia array is read-only");
@@ -102,6 +101,9 @@ int bb_getbuffer(PyObject *self, Py_buffer *view, int flags)
         /* As memoryview does: without a shape the buffer is plain bytes. */
         return refuse(view, "a format can be had only together with the shape (PyBUF_ND)");
 
+    /* Granted. This may move the memory, so that nothing of the descriptor is read before. */
+    if (a->owner != NULL && bb.shared_mask != 0 && forbid_resizing(a) < 0)
+        return -1;
     view->buf = a->ptr;
     view->len = a->size * a->itemsize;
     view->itemsize = a->itemsize;

@@ -232,26 +232,22 @@ static PyObject *plain_repr(PyObject *self)
     return PyUnicode_FromFormat("<%s at %p>", Py_TYPE(self)->tp_name, (void *)self);
 }
 
-static int displayable(PyObject *self)
+static PyObject *display(enum bb_helper h, PyObject *self)
 {
     if (!bb_ready())
-        return 0;
+        return plain_repr(self);
     if (Py_TYPE(self) == bb_types[BB_CLASS_ARRAY] && bb_array_usable((bb_array *)self) < 0) {
+        if (!PyErr_ExceptionMatches(PyExc_BufferError))
+            return NULL;
         PyErr_Clear();
-        return 0;
+        return plain_repr(self);
     }
-    return 1;
+    return helper(h, self, NULL, NULL);
 }
 
-static PyObject *repr(PyObject *self)
-{
-    return displayable(self) ? helper(BB_H_REPR, self, NULL, NULL) : plain_repr(self);
-}
+static PyObject *repr(PyObject *self) { return display(BB_H_REPR, self); }
 
-static PyObject *str(PyObject *self)
-{
-    return displayable(self) ? helper(BB_H_STR, self, NULL, NULL) : plain_repr(self);
-}
+static PyObject *str(PyObject *self) { return display(BB_H_STR, self); }
 
 static Py_hash_t hash(PyObject *self)
 {

@@ -127,7 +127,7 @@ static PyMethodDef functions[] = {
 
 /* Puts the types and functions into a dict (by its id). Returns 0, or -1 with the exception printed:
  * it is called once, through cffi, which can't raise. */
-static int install(uintptr_t dict_id)
+int bb_install(uintptr_t dict_id)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *namespace_ = (PyObject *)dict_id;
@@ -163,7 +163,7 @@ static void set_hook(PyObject **place, PyObject *hooks, const char *name)
 }
 
 /* The package's Python functions that C calls, in a dict: make_error, make_namedtuple, start. */
-static void set_hooks(uintptr_t dict_id)
+void bb_set_hooks(uintptr_t dict_id)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *hooks = (PyObject *)dict_id;
@@ -219,8 +219,8 @@ static void in_child(void)
 
 /* Loads libjulia, initializes it and runs `code`, with three %p for bb_api_function, report and the
  * slots of its results. Called without the GIL. Returns 0, or -1 with the reason in `error`. */
-static int boot(const char *libjulia, const char *bindir, const char *image, int argc, char **argv,
-                const char *code, uint64_t *results, char *error, size_t error_size)
+int bb_boot(const char *libjulia, const char *bindir, const char *image, int argc, char **argv,
+            const char *code, uint64_t *results, char *error, size_t error_size)
 {
     void *lib = dlopen(libjulia, RTLD_NOW | RTLD_GLOBAL);
     char *text;
@@ -270,7 +270,7 @@ static int boot(const char *libjulia, const char *bindir, const char *image, int
 
 /* Runs Julia's exit hooks, on the thread that started it, with the GIL: what they print goes through
  * sys.stdout. Other threads of Julia never wait for the GIL in order to print or to finalize. */
-static void shut_down(const char *libjulia)
+void bb_shut_down(const char *libjulia)
 {
     void *lib = dlopen(libjulia, RTLD_NOW | RTLD_NOLOAD);
     void (*hook)(int) = lib ? (void (*)(int))dlsym(lib, "jl_atexit_hook") : NULL;
@@ -279,13 +279,3 @@ static void shut_down(const char *libjulia)
         hook(0);
     PyGILState_Release(gil);
 }
-
-/* What the cffi module exports. */
-int bb_install(uintptr_t dict_id) { return install(dict_id); }
-void bb_set_hooks(uintptr_t dict_id) { set_hooks(dict_id); }
-int bb_boot(const char *libjulia, const char *bindir, const char *image, int argc, char **argv,
-            const char *code, uint64_t *results, char *error, size_t error_size)
-{
-    return boot(libjulia, bindir, image, argc, argv, code, results, error, error_size);
-}
-void bb_shut_down(const char *libjulia) { shut_down(libjulia); }

@@ -83,9 +83,11 @@ static int from_tuple(PyObject *o, bb_value *v)
     int64_t tag = BB_TUPLE;
     if (!PyTuple_CheckExact(o)) {
         PyObject *fields = PyObject_GetAttrString((PyObject *)Py_TYPE(o), "_fields");
-        if (fields == NULL)
+        if (fields == NULL) {
+            if (!PyErr_ExceptionMatches(PyExc_AttributeError))
+                return -1;
             PyErr_Clear();
-        else if (PyTuple_Check(fields) && PyTuple_GET_SIZE(fields) == PyTuple_GET_SIZE(o))
+        } else if (PyTuple_Check(fields) && PyTuple_GET_SIZE(fields) == PyTuple_GET_SIZE(o))
             tag = BB_NAMEDTUPLE;
         Py_XDECREF(fields);
     }

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import bufferbridge as bb
+from bufferbridge import _core
+from bufferbridge._native import lib
 
 from .conftest import collect_both
 
@@ -309,6 +311,15 @@ def test_fork(run_python):
     )
     assert done.stdout.startswith("7 Julia does not survive os.fork()")
     assert done.stdout.endswith("2\n")
+
+
+def test_an_export_that_is_refused_forbids_nothing():
+    v = bb.eval("global refused_v = [1, 2, 3]")
+    with pytest.raises(BufferError):
+        _core._request(v[::2], lib.PyBUF_C_CONTIGUOUS)
+    with pytest.raises(BufferError):
+        _core._request(v, lib.PyBUF_FORMAT)
+    assert list(bb.Base.push_b(v, 4)) == [1, 2, 3, 4]
 
 
 def test_wrap_holds_only_the_buffer(held):

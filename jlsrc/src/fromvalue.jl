@@ -34,7 +34,7 @@ end
     elseif tag == TAG_LIST
         return narrow(items(v))
     elseif tag == TAG_DICT
-        return narrowdict(pairsof(v))
+        return narrowdict(itemlist(v))
     elseif tag == TAG_SET
         xs = narrow(itemlist(v))
         return Set{eltype(xs)}(xs)
@@ -107,8 +107,6 @@ function itemlist(v::Ptr{Value})
         @api decref(list::Ptr{Cvoid})::Cvoid
     end
 end
-
-pairsof(v::Ptr{Value}) = itemlist(v)
 
 "A Vector of the narrowest element type that holds the elements, as `map(identity, xs)` has it."
 narrow(xs::Vector{Any}) = isempty(xs) ? xs : map(identity, xs)

@@ -114,7 +114,7 @@ function callpython(o::PyObject, @nospecialize(args::Tuple), kwargs)
                 for x in args
                     push!(values, topython(x))
                 end
-                for x in Base.values(values_of(kwargs))
+                for x in Base.values(kwargs)
                     push!(values, topython(x))
                 end
             catch
@@ -129,8 +129,6 @@ function callpython(o::PyObject, @nospecialize(args::Tuple), kwargs)
         end
     end
 end
-
-values_of(kwargs) = (; kwargs...)
 
 # The Julia value of a new reference, which is dropped.
 function fromnew(p::Ptr{Cvoid})

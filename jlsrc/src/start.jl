@@ -58,11 +58,9 @@ arguments(args::Ptr{Value}, n) = Any[fromvalue(args + (i - 1) * sizeof(Value)) f
     names = items(kwnames)
     all = arguments(args, n)
     positional = n - length(names)
-    keywords = Pair{Symbol,Any}[keyword(f, names[i]) => all[positional+i] for i in eachindex(names)]
+    keywords = Pair{Symbol,Any}[Symbol(names[i]) => all[positional+i] for i in eachindex(names)]
     return f(all[1:positional]...; keywords...)
 end
-
-keyword(@nospecialize(f), name::String) = Symbol(name)
 
 @noinline function fail(@nospecialize(e), result::Ptr{Value})
     settag!(result, TAG_NONE)
