@@ -12,6 +12,7 @@ from . import _start
 from ._core import JuliaArray
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 # NumPy's kind for each format of a number.
@@ -34,7 +35,7 @@ def _array_interface(self: JuliaArray) -> dict[str, Any]:
     order = format_[0] if format_[0] in "<>" else _NATIVE_ORDER
     kind = _KINDS.get(format_.lstrip("<>"))
     if kind is None:
-        raise AttributeError(f"NumPy's interface has no kind for the format {format_!r}")
+        return _interface_of_numpy(self)
     return {
         "version": 3,
         "shape": self.shape,
@@ -42,6 +43,17 @@ def _array_interface(self: JuliaArray) -> dict[str, Any]:
         "data": (self._address, self.readonly),
         "strides": self.strides,
     }
+
+
+def _interface_of_numpy(x: JuliaArray) -> dict[str, Any]:
+    """The interface of records and strings, whose description NumPy makes of the format."""
+    try:
+        import numpy as np
+
+        interface: dict[str, Any] = np.asarray(memoryview(x)).__array_interface__
+    except (ImportError, ValueError, NotImplementedError) as e:
+        raise AttributeError(f"there is no array interface for the format {x.format!r}: {e}") from e
+    return interface
 
 
 def _array(self: JuliaArray, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -54,14 +66,56 @@ def _array(self: JuliaArray, dtype: Any = None, copy: bool | None = None) -> NDA
     try:
         array = np.asarray(memoryview(self))
     except BufferError as e:
-        if copy is False:
+        view = _view(self)
+        if view is not None:
+            array = view
+        elif copy is False:
             raise ValueError(f"{e} (and copy=False was asked for)") from None
-        array, copy = _copied(self), None
+        else:
+            array, copy = _copied(self), None
     if dtype is not None and array.dtype != np.dtype(dtype):
         if copy is False:
             raise ValueError(f"{array.dtype} to {np.dtype(dtype)} needs a copy")
         return array.astype(dtype)
     return array.copy() if copy else array
+
+
+class _Memory:
+    """Memory of a Julia array as plain bytes, for NumPy; refers to the array that keeps it alive."""
+
+    def __init__(self, x: JuliaArray, interface: dict[str, Any]) -> None:
+        self._x = x
+        self.__array_interface__ = interface
+
+
+def _view(x: JuliaArray) -> NDArray[Any] | None:
+    """A view of records that no format describes, since fields overlap or are out of order. None if the
+    memory can't be shared at all."""
+    import numpy as np
+
+    found = _start.ensure().bridge.numpyview(x)
+    if found is None:
+        return None
+    description, address, readonly, shape, strides = found
+    dtype = _dtype(description)
+    interface = {"version": 3, "typestr": f"|V{dtype.itemsize}", "data": (address, readonly)}
+    interface |= {"shape": shape, "strides": strides}
+    return np.asarray(_Memory(x, interface)).view(dtype)
+
+
+def _dtype(description: Any) -> np.dtype[Any]:
+    """The dtype that ``dtype`` in jlsrc/src/items.jl describes."""
+    import numpy as np
+
+    if isinstance(description, str):
+        return np.dtype(description)
+    if len(description) == 2:
+        item, count = description
+        return np.dtype((_dtype(item), (count,)))
+    names, items, offsets, itemsize = description
+    formats = [_dtype(item) for item in items]
+    fields = {"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize}
+    return np.dtype(fields)
 
 
 def _copied(x: JuliaArray) -> NDArray[Any]:

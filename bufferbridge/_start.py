@@ -198,9 +198,23 @@ def _set_hooks() -> None:
     hooks = {
         "make_error": _errors.make_error,
         "make_namedtuple": _make_namedtuple,
+        "describe_buffer": _describe_buffer,
+        "describe_interface": _describe_interface,
         "start": ensure,
     }
     lib.bb_set_hooks(id(hooks))
+
+
+def _describe_buffer(exporter: Any, format_: str, itemsize: int) -> str | None:
+    from ._formats import of_exporter  # only where there are records
+
+    return of_exporter(exporter, format_, itemsize)
+
+
+def _describe_interface(owner: Any, interface: dict[str, Any]) -> tuple[str, int]:
+    from ._formats import of_interface
+
+    return of_interface(owner, interface)
 
 
 @lru_cache(maxsize=1024)

@@ -34,6 +34,7 @@ void bb_release_now(bb_node *node)
         if (b->view.obj != NULL)
             PyBuffer_Release(&b->view);
         Py_XDECREF(b->interface);
+        Py_XDECREF(b->description);
         PyMem_RawFree(b);
     } else {
         bb_handle *h = (bb_handle *)node;
@@ -201,6 +202,58 @@ static int finish(bb_buffer *b, PyObject *o, bb_value *v)
     return 1;
 }
 
+/* The format in a str that a hook of the package gave (bufferbridge/_formats.py), which is taken. None:
+ * the exporter's own is good. */
+static int set_description(bb_buffer *b, PyObject *description)
+{
+    const char *format;
+
+    if (description == NULL)
+        return -1;
+    if (description == Py_None) {
+        Py_DECREF(description);
+        return 0;
+    }
+    if ((format = PyUnicode_AsUTF8(description)) == NULL) {
+        Py_DECREF(description);
+        return -1;
+    }
+    b->format = format;
+    b->description = description;
+    return 0;
+}
+
+/* Whether the object's type or one of its bases has a name that begins so. */
+static int derives_from(PyObject *o, const char *name)
+{
+    PyObject *mro = Py_TYPE(o)->tp_mro;
+    for (Py_ssize_t i = 0; mro != NULL && i < PyTuple_GET_SIZE(mro); i++)
+        if (strncmp(((PyTypeObject *)PyTuple_GET_ITEM(mro, i))->tp_name, name, strlen(name)) == 0)
+            return 1;
+    return 0;
+}
+
+/* What NumPy and ctypes export for records does not always tell where the fields are. Their types do. */
+static int ask_exporter(bb_buffer *b, PyObject *o)
+{
+    PyObject *base = o;
+    int swapped, kind = bb_kind_of_format(b->format, &swapped);
+
+    /* ctypes exports packed structures and unions as 'B'. */
+    if (kind != BB_K_NONE && kind != BB_K_U8)
+        return 0;
+    if (PyMemoryView_Check(o))
+        base = PyMemoryView_GET_BASE(o);
+    if (base == NULL)
+        return 0;
+    if (!(kind == BB_K_NONE && strchr(b->format, 'T') != NULL &&
+          (derives_from(base, "numpy.ndarray") || derives_from(base, "numpy.generic"))) &&
+        !derives_from(base, "_ctypes."))
+        return 0;
+    return set_description(b, PyObject_CallFunction(bb.describe_buffer, "OsL", base, b->format,
+                                                    (long long)b->itemsize));
+}
+
 static int acquire_buffer(PyObject *o, bb_value *v)
 {
     /* As memoryview does: ask for no more than reading, and believe the read-only field. */
@@ -259,10 +312,11 @@ static int acquire_buffer(PyObject *o, bb_value *v)
     for (int i = 0; view->suboffsets != NULL && i < view->ndim; i++)
         if (view->suboffsets[i] >= 0)
             b->suboffsets = (const int64_t *)view->suboffsets;
-    if (finish(b, o, v) > 0)
+    if (ask_exporter(b, o) == 0 && finish(b, o, v) > 0)
         return 1;
 fail:
     PyBuffer_Release(view);
+    Py_XDECREF(b->description);
     PyMem_RawFree(b);
     return -1;
 }
@@ -284,24 +338,6 @@ static int int64_items(PyObject *tuple, Py_ssize_t n, int64_t *out, const char *
     return 0;
 }
 
-/* NumPy's typestr ('<f8') as a format of the struct module, "" if it is not a number. */
-static const char *format_of_typestr(const char *t, int64_t *itemsize)
-{
-    static const struct { char kind; int size; const char *little, *big; } table[] = {
-        {'b', 1, "?", "?"},   {'i', 1, "b", "b"},   {'u', 1, "B", "B"},   {'i', 2, "<h", ">h"},
-        {'u', 2, "<H", ">H"}, {'i', 4, "<i", ">i"}, {'u', 4, "<I", ">I"}, {'i', 8, "<q", ">q"},
-        {'u', 8, "<Q", ">Q"}, {'f', 2, "<e", ">e"}, {'f', 4, "<f", ">f"}, {'f', 8, "<d", ">d"},
-        {'c', 8, "<Zf", ">Zf"}, {'c', 16, "<Zd", ">Zd"},
-    };
-    if (strlen(t) < 3)
-        return "";
-    *itemsize = strtoll(t + 2, NULL, 10);
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (table[i].kind == t[1] && table[i].size == *itemsize)
-            return t[0] == '>' || (t[0] == '=' && PY_BIG_ENDIAN) ? table[i].big : table[i].little;
-    return "";
-}
-
 /* `interface` is a dict that nobody else has, so that its values live. */
 static int acquire_interface(PyObject *o, PyObject *interface, bb_value *v)
 {
@@ -309,8 +345,7 @@ static int acquire_interface(PyObject *o, PyObject *interface, bb_value *v)
     PyObject *typestr = PyDict_GetItemString(interface, "typestr");
     PyObject *data = PyDict_GetItemString(interface, "data");
     PyObject *strides = PyDict_GetItemString(interface, "strides");
-    const char *t, *format;
-    int64_t itemsize = 0;
+    PyObject *description, *format = NULL;
     bb_buffer *b;
     int readonly;
 
@@ -323,14 +358,6 @@ static int acquire_interface(PyObject *o, PyObject *interface, bb_value *v)
                                          "and the read-only flag");
         return -1;
     }
-    if ((t = PyUnicode_AsUTF8(typestr)) == NULL)
-        return -1;
-    format = format_of_typestr(t, &itemsize);
-    if (*format == 0) {
-        PyErr_Format(PyExc_TypeError, "elements of type %R in the __array_interface__ of '%.200s' "
-                     "can't be shared with Julia; convert them first", typestr, Py_TYPE(o)->tp_name);
-        return -1;
-    }
     if (PyTuple_GET_SIZE(shape) > PyBUF_MAX_NDIM) {
         PyErr_SetString(PyExc_TypeError, "__array_interface__: more than 64 dimensions");
         return -1;
@@ -341,9 +368,16 @@ static int acquire_interface(PyObject *o, PyObject *interface, bb_value *v)
     if ((b = new_buffer(PyTuple_GET_SIZE(shape))) == NULL)
         return -1;
     b->ndim = PyTuple_GET_SIZE(shape);
-    b->itemsize = itemsize;
-    b->format = format;
     b->readonly = readonly;
+    description = PyObject_CallFunctionObjArgs(bb.describe_interface, o, interface, NULL);
+    if (description == NULL || !PyArg_ParseTuple(description, "OL", &format, &b->itemsize)) {
+        Py_XDECREF(description);
+        goto fail;
+    }
+    Py_INCREF(format);
+    Py_DECREF(description);
+    if (set_description(b, format) < 0)
+        goto fail;
     b->ptr = PyLong_AsVoidPtr(PyTuple_GET_ITEM(data, 0));
     if (b->ptr == NULL && PyErr_Occurred())
         goto fail;
@@ -360,6 +394,7 @@ static int acquire_interface(PyObject *o, PyObject *interface, bb_value *v)
         return 1;
     Py_CLEAR(b->interface);
 fail:
+    Py_XDECREF(b->description);
     PyMem_RawFree(b);
     return -1;
 }

@@ -46,6 +46,7 @@ enum bb_tag {
     BB_SET = 16,
     BB_RANGE = 17,
     BB_SCALAR = 18,   /* a NumPy scalar: b.i: its kind (enum bb_kind), a.i: its bits */
+    BB_ITEM = 19,     /* a.p: a bb_buffer whose one item is meant; Julia does not take it */
 };
 
 typedef union { int64_t i; double d; void *p; } bb_word;
@@ -67,6 +68,7 @@ enum bb_kind {
     BB_K_NONE = 0,
     BB_K_BOOL, BB_K_I8, BB_K_U8, BB_K_I16, BB_K_U16, BB_K_I32, BB_K_U32, BB_K_I64, BB_K_U64,
     BB_K_F16, BB_K_F32, BB_K_F64, BB_K_C32, BB_K_C64,
+    BB_K_OBJECT, /* of a JuliaArray only: a reference to a Python object, or NULL for None */
     BB_K_COUNT
 };
 
@@ -105,6 +107,7 @@ typedef struct {
     PyObject *object;     /* the exporter, borrowed from view.obj or interface */
     Py_buffer view;       /* view.obj is NULL if the memory came by __array_interface__ */
     PyObject *interface;  /* then this tuple keeps the object and its memory alive */
+    PyObject *description; /* the str that `format` is in, if it is not the exporter's own */
     int64_t dims[];       /* room for shape and strides where the exporter gave none */
 } bb_buffer;
 
@@ -219,7 +222,7 @@ typedef struct {
      * shared_mask is not 0) how to forbid it. See compat.jl. */
     int64_t length_offset, flags_offset, shared_mask, capacity_offset;
     /* Python functions of the package that C calls. */
-    PyObject *make_error, *make_namedtuple, *start;
+    PyObject *make_error, *make_namedtuple, *describe_buffer, *describe_interface, *start;
     PyObject *session; /* the package's own record of what runs: survives if it is imported anew */
 } bb_state;
 

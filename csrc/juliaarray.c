@@ -205,7 +205,8 @@ static int parse_key(bb_array *a, PyObject *key, axis *axes)
             dim++;
         } else {
             PyErr_Format(PyExc_IndexError,
-                         "a JuliaArray is indexed by integers, slices and '...', not by '%.100s'; "
+                         "a JuliaArray is indexed by integers, slices, '...' and the names of fields, "
+                         "not by '%.100s'; "
                          "np.asarray(x) has the other ways", Py_TYPE(k)->tp_name);
             return -1;
         }
@@ -239,6 +240,27 @@ static char *item_address(bb_array *a, PyObject *key)
     return p;
 }
 
+/* x["name"], a field of records: Julia's getitem and setitem. */
+static PyObject *field(enum bb_helper h, bb_array *a, PyObject *name, PyObject *value)
+{
+    bb_value args[3], result;
+    PyObject *out = NULL;
+    int n = value == NULL ? 2 : 3, ready = 1;
+
+    memset(args, 0, sizeof args);
+    args[0].tag = BB_JULIA;
+    args[0].a.p = a->base.jl;
+    if (bb_from_python(name, &args[1]) < 0)
+        return NULL;
+    if (value != NULL && bb_from_python(value, &args[2]) < 0)
+        ready = 0;
+    if (ready && bb_call_helper(h, args, n, &result) == 0)
+        out = bb_to_python(&result);
+    for (int i = 1; i < n; i++)
+        bb_value_clear(&args[i]);
+    return out;
+}
+
 static PyObject *subscript(PyObject *self, PyObject *key)
 {
     bb_array *a = (bb_array *)self;
@@ -246,6 +268,8 @@ static PyObject *subscript(PyObject *self, PyObject *key)
 
     if (bb_array_current(a) < 0)
         return NULL;
+    if (PyUnicode_Check(key))
+        return field(BB_H_GETITEM, a, key, NULL);
     char *p = item_address(a, key);
     if (p != NULL) {
         PyObject *item = bb_kind_load((int)a->kind, p);
@@ -275,10 +299,15 @@ static int ass_subscript(PyObject *self, PyObject *key, PyObject *value)
         if (PyErr_Occurred())
             return -1;
     }
-    int item = parse_key(a, key, axes);
-    if (item < 0)
-        return -1;
-    PyObject *r = array_helper(BB_H_ARRAY_SET, a, axes, item, value);
+    PyObject *r;
+    if (PyUnicode_Check(key)) {
+        r = field(BB_H_SETITEM, a, key, value);
+    } else {
+        int item = parse_key(a, key, axes);
+        if (item < 0)
+            return -1;
+        r = array_helper(BB_H_ARRAY_SET, a, axes, item, value);
+    }
     Py_XDECREF(r);
     return r == NULL ? -1 : 0;
 }

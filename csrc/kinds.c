@@ -23,6 +23,7 @@ static const struct {
     [BB_K_F64] = {"d", 8, _Alignof(double)},
     [BB_K_C32] = {"Zf", 8, _Alignof(float)},
     [BB_K_C64] = {"Zd", 16, _Alignof(double)},
+    [BB_K_OBJECT] = {"O", sizeof(PyObject *), 1},
 };
 
 const char *bb_kind_format(int kind) { return kinds[kind].format; }
@@ -106,6 +107,7 @@ PyObject *bb_kind_load(int kind, const char *p)
         memcpy(v, p, sizeof v);
         return PyComplex_FromDoubles(v[0], v[1]);
     }
+    case BB_K_OBJECT: { LOAD(PyObject *); return Py_NewRef(v == NULL ? Py_None : v); }
     }
     return NULL;
 }
@@ -117,6 +119,13 @@ PyObject *bb_kind_load(int kind, const char *p)
  * also makes the error. */
 int bb_kind_store(int kind, char *p, PyObject *o)
 {
+    if (kind == BB_K_OBJECT) {
+        LOAD(PyObject *);
+        Py_INCREF(o);
+        memcpy(p, &o, sizeof o);
+        Py_XDECREF(v); /* last: it may run any code */
+        return 1;
+    }
     if (PyFloat_CheckExact(o)) {
         double d = PyFloat_AS_DOUBLE(o);
         if (kind == BB_K_F64) STORE(double, d);

@@ -9,7 +9,7 @@
 
 void bb_value_clear(bb_value *v)
 {
-    if (v->tag == BB_BUFFER && v->a.p != NULL) {
+    if ((v->tag == BB_BUFFER || v->tag == BB_ITEM) && v->a.p != NULL) {
         v->tag = BB_NONE;
         bb_release_now((bb_node *)v->a.p);
     }
@@ -119,7 +119,8 @@ none:
     return generic;
 }
 
-/* NumPy's numbers: each is a buffer of one item. 1: done; 0: not a number that Julia has. */
+/* NumPy's numbers and records: each is a buffer of one item. 1: done; 0: not an element that Julia has;
+ * -1: exception. */
 static int from_numpy_scalar(PyObject *o, bb_value *v)
 {
     Py_buffer view;
@@ -132,6 +133,14 @@ static int from_numpy_scalar(PyObject *o, bb_value *v)
         return 0;
     }
     kind = view.ndim == 0 && view.format ? bb_kind_of_format(view.format, &swapped) : BB_K_NONE;
+    if (kind == BB_K_NONE && view.ndim == 0 && view.format != NULL &&
+        (*view.format == 'T' || strcmp(view.format, "g") == 0 || strcmp(view.format, "Zg") == 0)) {
+        PyBuffer_Release(&view);
+        if (bb_acquire(o, v) < 0)
+            return -1;
+        v->tag = BB_ITEM;
+        return 1;
+    }
     if (kind == BB_K_NONE || view.len != bb_kind_size(kind)) {
         PyBuffer_Release(&view);
         return 0;
@@ -159,9 +168,11 @@ static int from_other(PyObject *o, bb_value *v)
 
     if (PyUnicode_Check(o))
         return from_str(o, v);
-    if (generic != NULL && PyType_IsSubtype(Py_TYPE(o), generic) && !PyBytes_Check(o))
+    if (generic != NULL && PyType_IsSubtype(Py_TYPE(o), generic) && !PyBytes_Check(o)) {
         /* Not as memory: what a datetime64 exports are its bare bytes. */
-        return from_numpy_scalar(o, v) ? 0 : set_object(v, BB_OBJECT, o, 0);
+        r = from_numpy_scalar(o, v);
+        return r == 0 ? set_object(v, BB_OBJECT, o, 0) : r < 0 ? -1 : 0;
+    }
     if (PyLong_Check(o))
         return from_int(o, v);
     if (PyFloat_Check(o)) {

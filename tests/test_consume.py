@@ -632,38 +632,25 @@ def test_an_exporter_that_refuses():
 
 
 UNSUPPORTED = {
-    "record": np.dtype("i4,f8"),
-    "unicode": np.dtype("U4"),
     "datetime64": np.dtype("M8[s]"),
     "timedelta64": np.dtype("m8[ms]"),
-    "longdouble": np.dtype("g"),
-    "complex longdouble": np.dtype("G"),
-    "void": np.dtype("V8"),
+    "a field that is a datetime64": np.dtype([("a", "i4"), ("when", "M8[s]")]),
+    "a colon in a name": np.dtype([("a:b", "i4")]),
 }
 
 
 @pytest.mark.parametrize("use", [identity, bb.wrap], ids=["argument", "wrap"])
 @pytest.mark.parametrize("dtype", UNSUPPORTED.values(), ids=UNSUPPORTED.keys())
 def test_elements_that_julia_has_not(dtype, use):
-    if not np.dtype("g").itemsize > 8 and dtype.char in "gG":
-        pytest.skip("long double is double here")
     before = bb.stats()["pinned_buffers"]
     memory = bytearray(4 * dtype.itemsize)
-    with pytest.raises((TypeError, ValueError, BufferError)) as error:
+    with pytest.raises(TypeError, match="can't be shared") as error:
         use(np.frombuffer(memory, dtype))
-    assert "shared" in str(error.value)
     del error
     assert bb.stats()["pinned_buffers"] <= before  # at once, without a collection
     if use is bb.wrap:
         pinned()  # it holds the ndarray until Julia collects
     memory.append(0)  # nobody holds the memory any more
-
-
-def test_objects_are_not_elements():
-    before = bb.stats()["pinned_buffers"]
-    with pytest.raises((TypeError, ValueError, BufferError), match="shared"):
-        identity(np.array([None, 1]))
-    assert bb.stats()["pinned_buffers"] <= before
 
 
 @pytest.mark.parametrize(
@@ -681,8 +668,8 @@ def test_what_a_failed_call_was_given_is_released():
         bb.Base.sin(memory)
     with pytest.raises(bb.JuliaError):
         bb.Base.getindex(memory, 99)
-    with pytest.raises(ValueError):
-        bb.Base.sum(memory, np.zeros(2, "g"))
+    with pytest.raises(TypeError):
+        bb.Base.sum(memory, np.zeros(2, "M8[s]"))
     gc.collect()
     assert pinned() == before
     memory.append(0)

@@ -15,8 +15,14 @@ The files, in the order in which they build on each other:
 | `wire.jl`       | the structs and functions shared with the C layer                     |
 | `roots.jl`      | Julia objects that Python holds                                       |
 | `pyobject.jl`   | Python objects that Julia holds; calling them; their exceptions       |
-| `format.jl`     | element types and PEP 3118 formats                                    |
+| `longdouble.jl` | C's long double                                                       |
+| `strings.jl`    | strings and bytes of a fixed size                                     |
+| `records.jl`    | records with named fields                                             |
+| `memory.jl`     | how an element lies in memory: reading and writing it                 |
+| `parseformat.jl` | a PEP 3118 format to the type of an element's memory                 |
+| `printformat.jl` | the way back                                                         |
 | `pyarray.jl`    | Python memory as arrays: `PyArray` and kin                            |
+| `columns.jl`    | the fields of records as arrays; records as the user's structs        |
 | `frombuffer.jl` | which array type a Python buffer becomes                              |
 | `layout.jl`     | the strided memory of Julia arrays, for Python                        |
 | `fromvalue.jl`  | Python values to Julia                                                |
@@ -33,14 +39,21 @@ module BufferBridge
 using LinearAlgebra: Adjoint, Transpose, transpose
 import Logging
 
-export PyArray, PyStridedArray, PyIndirectArray, PyObject, PyException
+export PyArray, PyStridedArray, PyIndirectArray, PyObject, PyException, PyRecord, FixedString, RawBytes, LongDouble,
+       column, recordarray
 
 include("compat.jl")
 include("wire.jl")
 include("roots.jl")
 include("pyobject.jl")
-include("format.jl")
+include("longdouble.jl")
+include("strings.jl")
+include("records.jl")
+include("memory.jl")
+include("parseformat.jl")
+include("printformat.jl")
 include("pyarray.jl")
+include("columns.jl")
 include("frombuffer.jl")
 include("layout.jl")
 include("fromvalue.jl")

@@ -66,6 +66,24 @@ function vectorheader()
     return VectorHeader(sizeof(Ptr), FLAGS_OFFSET, Int(shared), (capacity + 2) * sizeof(Ptr))
 end
 
+"""
+    forbidresizing!(v::Vector)
+
+Makes sure that the present memory of `v` stays where it is as long as `memoryowner(v)` and `memoryroot(v)`
+live: up to Julia 1.10 `push!` and `resize!` throw from then on.
+"""
+function forbidresizing!(v::Vector)
+    RESIZE_KEEPS_MEMORY && return nothing
+    h = vectorheader()
+    header(UInt16, v, h.flags) & h.shared % UInt16 == 0 || return nothing
+    sizehint!(v, 0) # gives back spare room, which it would do later too; see getbuffer.c
+    GC.@preserve v begin
+        p = Ptr{UInt16}(pointer_from_objref(v) + h.flags)
+        unsafe_store!(p, unsafe_load(p) | h.shared % UInt16)
+    end
+    return nothing
+end
+
 @static if VERSION >= v"1.6.0-DEV"
     parseall(code, filename) = Meta.parseall(code; filename = filename)
     isreshaping(::Base.ReinterpretArray{T,N,S,A,R}) where {T,N,S,A,R} = R
@@ -94,9 +112,20 @@ else
     iskeywordcall(@nospecialize(f), @nospecialize(g)) = f === Core.kwfunc(g)
 end
 
+@static if isdefined(Base, :ismutabletype)
+    ismutabletype(@nospecialize(T)) = Base.ismutabletype(T)
+else
+    ismutabletype(@nospecialize(T)) = T isa DataType && T.mutable
+end
+
 # Exceptions that older versions have not.
 @static if isdefined(Base, :FieldError)
     const FieldErrors = Base.FieldError
 else
     const FieldErrors = Union{}
 end
+
+# Numbers and characters that one element may consist of, and a tuple in it. Before 1.10 (tried: 1.5) a tuple
+# of many items is compiled item by item, and too many crash the compiler; later it is compiled as memory.
+const MAX_TUPLE = VERSION >= v"1.10.0-DEV" ? 1 << 13 : 1 << 12
+const MAX_LEAVES = VERSION >= v"1.10.0-DEV" ? 1 << 20 : 1 << 12

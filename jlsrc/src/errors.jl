@@ -129,15 +129,18 @@ end
 
 arrayhint(@nospecialize(x)) = nothing
 
-arrayhint(x::PyArray) = x.readonly ?
+arrayhint(x::PyArray) = isreadonly(x) ?
     "it is read-only memory of Python. Pass a copy (x.copy(), np.array(x))" :
     "it was wrapped as a PyArray. Pass the Python object itself"
 
-function arrayhint(x::PyStridedArray{T,N,S}) where {T,N,S}
+function arrayhint(x::PyStridedArray{T,N,S,A}) where {T,N,S,A}
     contiguous = N == 1 ? "np.ascontiguousarray(x)" : "np.asfortranarray(x)"
-    x.swapped && return "its bytes are in the order of another machine. Pass x.astype(x.dtype.newbyteorder(\"=\"))"
-    S === T || return "it is memory of Python that is not aligned. Pass a copy (x.copy())"
-    x.readonly && return "it is read-only memory of Python. Pass a copy (np.array(x, order=\"F\"))"
+    S <: Swapped && return "its bytes are in the order of another machine. Pass x.astype(x.dtype.newbyteorder(\"=\"))"
+    S <: ObjectReference && return "its items are references to Python objects. Pass a list (x.tolist())"
+    isplain(S) || return "its records are not laid out as Julia's are. Pass a copy with C's layout " *
+                         "(x.astype(np.dtype(..., align=True)))"
+    A === Vector{T} || return "it is memory of Python that is not aligned. Pass a copy (x.copy())"
+    isreadonly(x) && return "it is read-only memory of Python. Pass a copy (np.array(x, order=\"F\"))"
     return "it is memory of Python whose items do not follow each other in column-major order. Pass $contiguous"
 end
 

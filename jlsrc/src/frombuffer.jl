@@ -37,8 +37,10 @@ function wraparray(::Type{T}, b::BufferInfo, size::NTuple{N,Int}) where {T,N}
     return unsafe_wrap(Array, Ptr{T}(b.ptr), size)
 end
 
-isplain(b::BufferInfo) =
+isnatural(b::BufferInfo) =
     b.kind != 0 && (b.flags & (ALIGNED | SWAPPED)) == ALIGNED && b.suboffsets == C_NULL
+
+memorytype(b::BufferInfo) = memorytype(unsafe_string(b.format), b.itemsize)
 
 """
     frombuffer(v::Ptr{Value}) -> AbstractArray
@@ -49,15 +51,26 @@ read-only and column-major; otherwise a `PyStridedArray` or `PyIndirectArray`.
 """
 function frombuffer(v::Ptr{Value})
     b = unsafe_load(geta(Ptr{BufferInfo}, v))
-    if isplain(b) && b.readonly == 0
+    if isnatural(b) && b.readonly == 0
         if b.flags & F_CONTIGUOUS != 0
             return naturalarray(b, v)
         elseif b.flags & C_CONTIGUOUS != 0
             return rowmajor(b, v)
         end
     end
-    return wrapbuffer(v)
+    S = memorytype(b)
+    if b.kind == 0 && b.readonly == 0 && b.suboffsets == C_NULL && isplain(S) && isaligned(S, b)
+        if b.flags & F_CONTIGUOUS != 0
+            return columnmajor(S, b, v)
+        elseif b.flags & C_CONTIGUOUS != 0
+            return S <: Number ? rowmajor(S, b, v) : rowmajor(S, b, v, Val(b.ndim))
+        end
+    end
+    return wrapbuffer(S, b, v)
 end
+
+# Of contiguous memory the first item tells.
+isaligned(::Type{S}, b::BufferInfo) where {S} = UInt(b.ptr) % Base.datatype_alignment(S) == 0
 
 # One branch for each type C knows, so that common arrays are made without dynamic dispatch.
 @eval function naturalarray(b::BufferInfo, v::Ptr{Value})
@@ -113,22 +126,24 @@ The buffer in `v` as a wrapper around its memory, whatever the layout.
 """
 function wrapbuffer(v::Ptr{Value})
     b = unsafe_load(geta(Ptr{BufferInfo}, v))
-    T, swapped = elementtype(unsafe_string(b.format), b.itemsize)
-    return wrapbuffer(T, Val(b.ndim), swapped, b, v)
+    return wrapbuffer(memorytype(b), b, v)
 end
 
-function wrapbuffer(::Type{T}, N::Val, swapped::Bool, b::BufferInfo, v::Ptr{Value}) where {T}
+wrapbuffer(::Type{S}, b::BufferInfo, v::Ptr{Value}) where {S} = wrapbuffer(S, Val(b.ndim), b, v)
+
+function wrapbuffer(::Type{S}, N::Val, b::BufferInfo, v::Ptr{Value}) where {S}
+    T = valuetype(S)
     size = dims(b.shape, N)
     readonly = b.readonly != 0
     if b.suboffsets != C_NULL
         owner = Vector{UInt8}(undef, 0)
-        x = PyIndirectArray(T, owner, b.ptr, dims(b.strides, N), dims(b.suboffsets, N), size, readonly, swapped)
+        x = PyIndirectArray{T,ndimsof(N),S}(owner, b.ptr, dims(b.strides, N), dims(b.suboffsets, N), 0, size, readonly)
         adopt(v, owner)
         return x
     end
-    aligned = b.flags & ALIGNED != 0 && UInt(b.ptr) % Base.datatype_alignment(T) == 0
-    if !swapped && aligned && b.flags & F_CONTIGUOUS != 0
-        a = wraparray(T, b, size)
+    plain = isplain(S) && isaligned(S, b)
+    if plain && b.flags & F_CONTIGUOUS != 0
+        a = wraparray(S, b, size)
         adopt(v, a)
         return PyArray(a, readonly)
     end
@@ -142,20 +157,20 @@ function wrapbuffer(::Type{T}, N::Val, swapped::Bool, b::BufferInfo, v::Ptr{Valu
         ends = (size .- 1) .* strides
         low = reduce(+, min.(0, ends); init = 0)
         high = reduce(+, max.(0, ends); init = 0)
-        span = high - low + sizeof(T)
+        span = high - low + memorysize(S)
     end
-    S = !swapped && aligned && all(s -> s % sizeof(T) == 0, strides) ? T : UInt8
-    return wrapstrided(T, S, b, v, b.ptr + low, span, -low, strides, size, readonly, swapped)
+    items = plain && memorysize(S) > 0 && all(s -> s % memorysize(S) == 0, strides)
+    unit = items ? S : UInt8
+    return wrapstrided(S, unit, b, v, b.ptr + low, span, -low, strides, size, readonly)
 end
 
-PyIndirectArray(::Type{T}, owner, ptr, strides::NTuple{N,Int}, suboffsets, size, readonly, swapped) where {T,N} =
-    PyIndirectArray{T,N}(owner, ptr, strides, suboffsets, size, readonly, swapped)
+ndimsof(::Val{N}) where {N} = N
 
-function wrapstrided(::Type{T}, ::Type{S}, b, v, start, span, offset, strides::NTuple{N,Int}, size,
-                     readonly, swapped) where {T,S,N}
-    parent = b.ptr == C_NULL ? S[] : unsafe_wrap(Array, Ptr{S}(start), span ÷ sizeof(S))
+function wrapstrided(::Type{S}, ::Type{U}, b, v, start, span, offset, strides::NTuple{N,Int}, size,
+                     readonly) where {S,U,N}
+    parent = b.ptr == C_NULL ? U[] : unsafe_wrap(Array, Ptr{U}(start), span ÷ sizeof(U))
     adopt(v, parent)
-    return PyStridedArray{T,N,S}(parent, offset ÷ sizeof(S), strides .÷ sizeof(S), size, readonly, swapped)
+    return PyStridedArray{valuetype(S),N,S}(parent, offset ÷ sizeof(U), strides .÷ sizeof(U), size, readonly)
 end
 
 "bb.wrap in Python: `value` is the address of a `Value` with a buffer."
@@ -171,6 +186,12 @@ function PyArray(o::PyObject)
             return wrapbuffer(v)
         end
     end
+end
+
+"The one item in the buffer of `v`: a NumPy scalar."
+function itemof(v::Ptr{Value})
+    b = unsafe_load(geta(Ptr{BufferInfo}, v))
+    return GC.@preserve v load(memorytype(b), b.ptr)
 end
 
 "A TypeError for Python, from Julia code of the bridge."

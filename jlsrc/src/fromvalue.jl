@@ -46,6 +46,8 @@ end
         return parse(BigInt, unsafe_string(geta(Ptr{UInt8}, v), getb(Int64, v)))
     elseif tag == TAG_SCALAR
         return fromscalar(v, getb(Int64, v))
+    elseif tag == TAG_ITEM
+        return itemof(v)
     elseif tag == TAG_NAMEDTUPLE
         return fromnamedtuple(v)
     elseif tag == TAG_RANGE

@@ -31,16 +31,47 @@ function arrayset(@nospecialize(x::AbstractArray), axes::Int64, item::Bool, @nos
     # None is what a missing element was in Python.
     value === nothing && !(Nothing <: eltype(x)) && Missing <: eltype(x) && (value = missing)
     if item
-        x[I...] = value isa AbstractArray{<:Any,0} ? value[] : value
+        value isa AbstractArray{<:Any,0} && !(value isa eltype(x)) && (value = value[])
+        x[I...] = element(eltype(x), value)
     else
         assign!(view(x, I...), value)
     end
     return nothing
 end
 
+memoryof(x::PyStridedArray) = x
 memoryof(x::AbstractArray) = isderived(x) ? memoryof(parent(x)) : x
 
-assign!(x::AbstractArray, @nospecialize(value)) = fill!(x, value)
+# What Python assigns to an element, where convert does not do it: records from tuples, field by field, and
+# tuples (sub-arrays) from lists and arrays.
+element(::Type, @nospecialize(value)) = value
+
+function element(::Type{T}, value::Union{Tuple,NamedTuple,PyRecord}) where {T<:Record}
+    names = fieldnames(recordfields(T))
+    length(value) == length(names) || throw(ArgumentError(
+        "a record of this array has $(length(names)) fields ($(join(names, ", "))), not $(length(value))"))
+    value isa Tuple || keys(value) == names || throw(ArgumentError(
+        "a record of this array has the fields $(join(names, ", ")), not $(join(keys(value), ", "))"))
+    return T(map(element, fieldtypes(recordfields(T)), Tuple(value)))
+end
+recordfields(::Type{NT}) where {NT<:NamedTuple} = NT
+recordfields(::Type{PyRecord{names,T}}) where {names,T} = NamedTuple{names,T}
+
+function element(::Type{T}, value::Union{Tuple,AbstractArray}) where {T<:Tuple}
+    # Sub-arrays are row-major: an array's first axis is the outer tuple.
+    items = value isa AbstractArray && ndims(value) > 1 ?
+        [view(value, i, ntuple(_ -> Colon(), ndims(value) - 1)...) for i in axes(value, 1)] : value
+    length(items) == fieldcount(T) || throw(DimensionMismatch(
+        "a sub-array of this array has $(fieldcount(T)) items, not $(length(items))"))
+    return convert(T, Tuple(element(fieldtype(T, i), v) for (i, v) in enumerate(items)))
+end
+
+element(::Type{T}, value::Integer) where {T<:Enum} = T(value)
+
+assign!(x::AbstractArray, @nospecialize(value)) = fill!(x, element(eltype(x), value))
+
+# Text is one element, and so are the bytes of one.
+assign!(x::AbstractArray{<:Union{FixedString,RawBytes}}, value::AbstractVector{UInt8}) = fill!(x, convert(eltype(x), value))
 
 function assign!(x::AbstractArray{T,N}, value::AbstractArray) where {T,N}
     # NumPy aligns shapes at the last axis, Julia at the first one.
@@ -50,7 +81,8 @@ function assign!(x::AbstractArray{T,N}, value::AbstractArray) where {T,N}
         throw(DimensionMismatch(
             "could not broadcast an array of shape $(size(value)) into shape $(size(x))"))
     source = extra == 0 ? value : reshape(value, sizes)
-    x .= overlap(x, source) ? copy(source) : source
+    source = overlap(x, source) ? copy(source) : source
+    x .= eltype(source) <: eltype(x) || !isstructtype(eltype(x)) ? source : element.(Ref(eltype(x)), source)
     return nothing
 end
 
@@ -58,12 +90,13 @@ end
 function overlap(a::AbstractArray, b::AbstractArray)
     la, lb = layout(a), layout(b)
     (la isa NotShared || lb isa NotShared) && return true
-    loa, hia = extent(la, sizeof(eltype(a)))
-    lob, hib = extent(lb, sizeof(eltype(b)))
+    loa, hia = extent(la)
+    lob, hib = extent(lb)
     return loa < hib && lob < hia
 end
 
-function extent(l::Layout, itemsize)
+function extent(l::Layout)
+    itemsize = memorysize(memorytype(l))
     ends = [(n - 1) * s for (n, s) in zip(l.size, l.strides)]
     p = Int(l.ptr)
     return p + reduce(+, min.(0, ends); init = 0), p + reduce(+, max.(0, ends); init = 0) + itemsize
@@ -85,7 +118,8 @@ arraytrim(@nospecialize(x::AbstractArray)) = (sizehint!(layout(x).owner, 0); not
 function whynotshared(@nospecialize(x::AbstractArray))
     l = layout(x)
     reason = l isa NotShared ? l.reason : "it can be; ask again"
-    return "the memory of this $(shortname(x)) can't be shared: $reason; numpy.asarray(x) makes a copy"
+    remedy = numpyview(x) === nothing ? "makes a copy" : "gives a view"
+    return "the memory of this $(shortname(x)) can't be shared: $reason; numpy.asarray(x) $remedy"
 end
 
 shortname(x) = string(nameof(typeof(x)), "{", eltype(x), "}")
@@ -95,6 +129,39 @@ function sharedcopy(x::AbstractArray)
     y = collect(x)
     return layout(y) isa NotShared ? nothing : y
 end
+
+"""
+    numpyview(x)
+
+What NumPy needs for a view of memory that no format describes (overlapping fields and the like):
+(description of the dtype, address, read-only, shape, strides), or nothing if the memory can't be shared.
+"""
+function numpyview(@nospecialize(x::AbstractArray))
+    fits(x) || return nothing
+    l = stridesof(x)
+    l isa NotShared && return nothing
+    S = memorytype(l)
+    S <: MemoryType && !hasobjects(S) || return nothing
+    return (dtype(S), Int(l.ptr), l.readonly, l.size, l.strides)
+end
+
+# A dtype: a typestr, (dtype, shape), or (names, dtypes, offsets, itemsize).
+dtype(@nospecialize(S)) = dtype(describe(S, "its elements"), S)
+dtype(d::Union{Plain,Swap}, S) =
+    S <: ObjectReference ? "O" : typestr(valuetype(S), d isa Swap ? SWAPPED_MARK : NATIVE_IS_LITTLE ? '<' : '>')
+dtype(d::Items, S) = (dtype(d.S), d.n)
+dtype(d::Fields, S) = (Tuple(d.names), Tuple(Any[dtype(T) for T in d.Ss]), Tuple(d.offsets), d.size)
+
+typestr(::Type{FixedString{'s',N,U}}, order) where {N,U} = "S$N"
+typestr(::Type{FixedString{'w',N,U}}, order) where {N,U} = "$(order)U$N"
+typestr(::Type{Bool}, order) = "?"
+typestr(::Type{T}, order) where {T} = (kind = T <: Enum ? typekind(Base.Enums.basetype(T)) : typekind(T);
+    kind == 'V' ? "V$(sizeof(T))" : "$order$kind$(sizeof(T))")
+typekind(::Type) = 'V'
+typekind(::Type{<:Union{Int8,Int16,Int32,Int64}}) = 'i'
+typekind(::Type{<:Union{UInt8,UInt16,UInt32,UInt64,Ptr}}) = 'u'
+typekind(::Type{<:Union{SmallFloat,LongDouble}}) = 'f'
+typekind(::Type{<:Complex{<:Union{Float32,Float64,LongDouble}}}) = 'c'
 
 "A Python list of the elements in column-major order."
 elements(x::AbstractArray) = owned(pylist(x))

@@ -4,55 +4,52 @@
 # memory, and gives NotShared, with the reason, where elements have no memory of their own or not one
 # that strides can describe. Nothing is copied and nothing is read.
 
-"Strided memory. `owner` is the Vector whose resizing would move it, if there is one."
-struct Layout{N}
+"""
+Strided memory of items of the memory type `S` (memory.jl). `owner` is the Vector whose resizing would move
+it, if there is one.
+"""
+struct Layout{N,S}
     ptr::Ptr{UInt8}
     size::NTuple{N,Int}
     strides::NTuple{N,Int}   # bytes
     readonly::Bool
-    swapped::Bool
     owner::Union{Nothing,Vector}
 end
 
-"Why an array's memory can't be shared."
-struct NotShared
-    reason::String
-end
+Layout(l::Layout{<:Any,S}, ptr, size, strides) where {S} = Layout(S, l, ptr, size, strides)
+Layout(::Type{S}, l::Layout, ptr::Ptr{UInt8}, size::NTuple{N,Int}, strides::NTuple{N,Int}) where {S,N} =
+    Layout{N,S}(ptr, size, strides, l.readonly, l.owner)
 
-Layout(l::Layout, ptr::Ptr{UInt8}, size::NTuple{N,Int}, strides::NTuple{N,Int}) where {N} =
-    Layout{N}(ptr, size, strides, l.readonly, l.swapped, l.owner)
-
-function densestrides(size::NTuple{N,Int}, itemsize::Int) where {N}
-    n = itemsize
-    return ntuple(Val(N)) do d
-        s = n
-        n *= size[d]
-        s
-    end
-end
+memorytype(::Layout{N,S}) where {N,S} = S
 
 """
     layout(x::AbstractArray) -> Layout or NotShared
 """
 function layout(x::AbstractArray)
-    T = eltype(x)
-    kindof(T) == 0 && return NotShared(elementreason(T))
     fits(x) || return NotShared("it is a view of a Vector that was resized since")
-    return stridesof(x)
+    l = stridesof(x)
+    l isa NotShared && return l
+    format = elementformat(memorytype(l))
+    return format isa NotShared ? format : l
 end
 
-function elementreason(::Type{T}) where {T}
-    T <: AbstractString && return "strings are objects in Julia, not memory of a fixed size"
-    Missing <: T && T !== Any && return "elements may be missing, which has no format in the buffer protocol"
-    isbitstype(T) || return "its elements (of type $T) are references to Julia objects"
-    return "there is no buffer format for its elements (of type $T) yet"
+"The format of an array's items. Some isbits types have one only as fields."
+function elementformat(::Type{S}) where {S}
+    kindof(S) != 0 && return formatof(S)
+    S <: AbstractChar && return NotShared("Julia keeps a Char as bytes of UTF-8, which has no format")
+    S <: Union{MemoryType,Record,FixedString,RawBytes} || !isbitstype(S) || sizeof(S) > 0 ||
+        return NotShared("its elements (of type $S) have no bytes")
+    return formatof(S)
 end
+
+# Why elements that are no plain memory can't be shared.
+elementreason(::Type{T}) where {T} = (f = formatof(T); f isa NotShared ? f.reason : "its memory has no strides")
 
 # ------------------------------------------------------------- with memory
 
 function stridesof(x::Array{T,N}) where {T,N}
     isbitstype(T) || return NotShared(elementreason(T))
-    return Layout{N}(pointer(x), size(x), densestrides(size(x), sizeof(T)), false, false,
+    return Layout{N,T}(pointer(x), size(x), densestrides(size(x), sizeof(T)), false,
                      N == 1 ? x : nothing)
 end
 
@@ -60,7 +57,7 @@ end
 function stridesof(x::DenseArray{T,N}) where {T,N}
     isbitstype(T) || return NotShared(elementreason(T))
     try
-        return Layout{N}(pointer(x), size(x), strides(x) .* sizeof(T), false, false, nothing)
+        return Layout{N,T}(pointer(x), size(x), strides(x) .* sizeof(T), false, nothing)
     catch # of the contract's functions one is missing
         return NotShared("a $(nameof(typeof(x))) doesn't tell the address of its memory")
     end
@@ -68,15 +65,19 @@ end
 
 # The code units of a String are its bytes, and a String never changes.
 stridesof(x::Base.CodeUnits{UInt8,<:Union{String,SubString{String}}}) =
-    Layout{1}(pointer(x.s), size(x), (1,), true, false, nothing)
+    Layout{1,UInt8}(pointer(x.s), size(x), (1,), true, nothing)
 stridesof(::Base.CodeUnits) = NotShared("its string may not be in memory")
 isreadonly(::Base.CodeUnits) = true
 
 stridesof(x::PyArray{T,N}) where {T,N} =
-    Layout{N}(pointer(x.data), size(x), densestrides(size(x), sizeof(T)), x.readonly, false, nothing)
+    Layout{N,T}(pointer(data(x)), size(x), densestrides(size(x), sizeof(T)), isreadonly(x), nothing)
 
-stridesof(x::PyStridedArray{T,N}) where {T,N} =
-    Layout{N}(Ptr{UInt8}(pointer(x)), size(x), bytestrides(x), x.readonly, x.swapped, nothing)
+stridesof(x::PyStridedArray{T,N,S}) where {T,N,S} =
+    Layout{N,S}(address(x), size(x), bytestrides(x), isreadonly(x), ownerof(flat(x)))
+
+# A column of a Vector: what resizes that one moves this.
+ownerof(::Vector) = nothing
+ownerof(x::AbstractVector) = (l = stridesof(x); l isa NotShared ? nothing : l.owner)
 
 # ------------------------------------------------------------- of a parent
 
@@ -166,18 +167,20 @@ end
 function stridesof(x::Base.ReinterpretArray{T,N,S}) where {T,N,S}
     l = stridesof(parent(x))
     l isa NotShared && return l
-    l.swapped && return NotShared("it reinterprets memory with swapped bytes")
+    memorytype(l) === S || return NotShared("it reinterprets memory that doesn't lie there as Julia has it")
     s, t = sizeof(S), sizeof(T)
-    if s == t
-        return Layout(l, l.ptr, size(x), l.strides)
+    strides = if s == t
+        l.strides
     elseif isreshaping(x) && s > t
-        return Layout(l, l.ptr, size(x), (t, l.strides...))
+        (t, l.strides...)
     elseif l.size[1] > 1 && l.strides[1] != s
         return NotShared("it reinterprets memory with gaps, so that no strides lead through it")
     elseif isreshaping(x)
-        return Layout(l, l.ptr, size(x), Base.tail(l.strides))
+        Base.tail(l.strides)
+    else
+        (t, Base.tail(l.strides)...)
     end
-    return Layout(l, l.ptr, size(x), (t, Base.tail(l.strides)...))
+    return Layout(T, l, l.ptr, size(x), strides)
 end
 
 # ---------------------------------------------------------- without memory
@@ -219,14 +222,15 @@ function writelayout!(place::Ptr{UInt8}, x::AbstractArray{T,N}, l::Union{Layout,
     put!(offset, v) = unsafe_store!(Ptr{typeof(v)}(place + offset), v)
     shared = l isa Layout
     sizes = shared ? l.size : size(x) # may run code of anybody's, so before the rest
+    format = shared ? pointer(formatof(memorytype(l))::String) : Ptr{UInt8}(C_NULL)
     put!(LAYOUT_NDIM, Int64(N))
     put!(LAYOUT_MEMORY_SLOT, Int64(memoryslot))
     put!(LAYOUT_PTR, shared ? l.ptr : Ptr{UInt8}(C_NULL))
-    put!(LAYOUT_ITEMSIZE, Int64(shared ? sizeof(T) : 0))
-    put!(LAYOUT_KIND, Int64(shared && !l.swapped ? kindof(T) : 0))
+    put!(LAYOUT_ITEMSIZE, Int64(shared ? memorysize(memorytype(l)) : 0))
+    put!(LAYOUT_KIND, Int64(shared ? itemkind(memorytype(l)) : 0))
     put!(LAYOUT_READONLY, Int64(!shared || l.readonly))
     put!(LAYOUT_DERIVED, Int64(isderived(x)))
-    put!(LAYOUT_FORMAT, shared ? formatpointer(T, l.swapped) : Ptr{UInt8}(C_NULL))
+    put!(LAYOUT_FORMAT, format)
     put!(LAYOUT_OWNER, shared && l.owner !== nothing ? pointer_from_objref(l.owner) : C_NULL)
     for d in 1:N
         put!(LAYOUT_SHAPE + 8 * (d - 1), Int64(sizes[d]))
@@ -235,16 +239,21 @@ function writelayout!(place::Ptr{UInt8}, x::AbstractArray{T,N}, l::Union{Layout,
     return nothing
 end
 
+# The elements that C reads and writes by itself: those of KINDS, and Python objects.
+itemkind(::Type{S}) where {S} = kindof(S)
+itemkind(::Type{ObjectReference}) = length(KINDS) + 1
+
 # Whether the array is a view of another one, which may have been resized.
 isderived(x::AbstractArray) = false
 isderived(x::Union{SubArray,Base.ReshapedArray,PermutedDimsArray,Transpose,Adjoint,Base.ReinterpretArray}) = true
+isderived(::PyStridedArray{T,N,S,<:Base.ReinterpretArray}) where {T,N,S} = true # a column
 
 "Whether a view still fits into the array it looks at; Julia itself checks that only once."
 fits(x::AbstractArray) = !isderived(x) || fits(parent(x))
 fits(x::SubArray) = fits(parent(x)) && checkbounds(Bool, parent(x), parentindices(x)...)
 fits(x::Base.ReshapedArray) = fits(parent(x)) && length(parent(x)) == length(x)
-
-formatpointer(::Type{T}, swapped) where {T} = pointer(formatof(T, swapped)) # a constant of format.jl
+fits(x::PyStridedArray{T,N,S}) where {T,N,S} = isempty(x) || !isderived(x) ||
+    getfield(x, :offset) + reduce(+, max.(0, (size(x) .- 1) .* bytestrides(x)); init = 0) + memorysize(S) <= length(flat(x))
 
 # The slot for what has to live besides x for the memory to live.
 function memoryslot!(l::Layout)

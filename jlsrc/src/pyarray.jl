@@ -1,9 +1,12 @@
-# Python memory as arrays: PyArray (contiguous, column-major), PyStridedArray (any strides, alignment
-# and byte order) and PyIndirectArray (with suboffsets).
+# Python memory as arrays: PyArray (contiguous, column-major, items as Julia has them), PyStridedArray
+# (anything else with strides) and PyIndirectArray (with suboffsets).
 #
 # Each refers to a Julia object that owns the memory (an Array made by unsafe_wrap, or its Memory),
 # whose finalizer gives the buffer back to Python: see frombuffer.jl. So Julia's collector sees who
 # uses the memory, and loops over it are compiled like loops over an Array.
+#
+# Arrays of records have their fields as properties (columns.jl), so the arrays' own fields are read with
+# getfield here.
 
 # The readable message for every kind of write into memory that Python lent for reading.
 @noinline throwreadonly() = throw(ArgumentError(
@@ -27,106 +30,171 @@ struct PyArray{T,N} <: DenseArray{T,N}
     readonly::Bool
 end
 
+@inline data(x::PyArray) = getfield(x, :data)
+
 "Whether writing to the array throws, since its memory was lent for reading only."
-isreadonly(x::PyArray) = x.readonly
+isreadonly(x::PyArray) = getfield(x, :readonly)
 isreadonly(::AbstractArray) = false
 
-Base.size(x::PyArray) = size(x.data)
-Base.length(x::PyArray) = length(x.data)
-Base.IndexStyle(::Type{<:PyArray}) = IndexLinear()
-Base.strides(x::PyArray) = strides(x.data)
-Base.elsize(::Type{<:PyArray{T}}) where {T} = sizeof(T)
-Base.unsafe_convert(::Type{Ptr{T}}, x::PyArray{T}) where {T} = Base.unsafe_convert(Ptr{T}, x.data)
-Base.dataids(x::PyArray) = Base.dataids(x.data)
-Base.unaliascopy(x::PyArray) = PyArray(copy(x.data), false)
+"The memory type of an array's items; see memory.jl."
+memorytype(x::AbstractArray) = eltype(x)
 
-Base.@propagate_inbounds Base.getindex(x::PyArray, i::Int) = x.data[i]
+Base.size(x::PyArray) = size(data(x))
+Base.length(x::PyArray) = length(data(x))
+Base.IndexStyle(::Type{<:PyArray}) = IndexLinear()
+Base.strides(x::PyArray) = strides(data(x))
+Base.elsize(::Type{<:PyArray{T}}) where {T} = sizeof(T)
+Base.unsafe_convert(::Type{Ptr{T}}, x::PyArray{T}) where {T} = Base.unsafe_convert(Ptr{T}, data(x))
+Base.dataids(x::PyArray) = Base.dataids(data(x))
+Base.unaliascopy(x::PyArray) = PyArray(copy(data(x)), false)
+
+Base.@propagate_inbounds Base.getindex(x::PyArray, i::Int) = data(x)[i]
 Base.@propagate_inbounds function Base.setindex!(x::PyArray, v, i::Int)
-    x.readonly && throwreadonly()
-    x.data[i] = v
+    isreadonly(x) && throwreadonly()
+    data(x)[i] = v
     return x
 end
 
 # ------------------------------------------------------------------ strided
 
 """
-    PyStridedArray{T,N} <: AbstractArray{T,N}
+    PyStridedArray{T,N,S,A} <: AbstractArray{T,N}
 
-Memory of a Python object with any strides (negative and zero ones too), alignment and byte order. It
-does not claim to be a `DenseArray`. Elements are native `T`s; bytes are swapped on access where the
-memory has the other order.
+Memory of a Python object with any strides (negative and zero ones too), alignment, byte order and layout
+of records: items lie in memory as `S`s (see memory.jl), and are `T`s when they are read. It does not claim
+to be a `DenseArray`. `A` is the type of the flat array that has the memory.
 """
-struct PyStridedArray{T,N,S} <: AbstractArray{T,N}
-    parent::Vector{S}        # S === T: items that can be indexed; S === UInt8: bytes
-    offset::Int              # of the first element in parent, in items of S, from zero
-    strides::NTuple{N,Int}   # in items of S
+struct PyStridedArray{T,N,S,A<:AbstractVector} <: AbstractArray{T,N}
+    parent::A                # Vector{T}: items that can be indexed, S === T; otherwise bytes
+    offset::Int              # of the first element in parent, from zero
+    strides::NTuple{N,Int}   # in items of parent, as is the offset
     size::NTuple{N,Int}
     readonly::Bool
-    swapped::Bool
 end
 
-isreadonly(x::PyStridedArray) = x.readonly
+PyStridedArray{T,N,S}(parent::A, offset, strides, size, readonly) where {T,N,S,A} =
+    PyStridedArray{T,N,S,A}(parent, offset, strides, size, readonly)
+
+memorytype(::PyStridedArray{T,N,S}) where {T,N,S} = S
+isreadonly(x::PyStridedArray) = getfield(x, :readonly)
 # So that eachindex of a column gives integers, as for a Vector.
 Base.IndexStyle(::Type{<:PyStridedArray{T,1}}) where {T} = IndexLinear()
-Base.size(x::PyStridedArray) = x.size
-Base.elsize(::Type{<:PyStridedArray{T}}) where {T} = sizeof(T)
-Base.dataids(x::PyStridedArray) = Base.dataids(x.parent)
-Base.unaliascopy(x::PyStridedArray{T,N,S}) where {T,N,S} =
-    PyStridedArray{T,N,S}(copy(x.parent), x.offset, x.strides, x.size, false, x.swapped)
+Base.size(x::PyStridedArray) = getfield(x, :size)
+Base.elsize(::Type{<:PyStridedArray{T,N,S}}) where {T,N,S} = memorysize(S)
+Base.dataids(x::PyStridedArray) = Base.dataids(flat(x))
 
-swapbytes(x) = bswap(x)
-swapbytes(x::Complex) = Complex(bswap(real(x)), bswap(imag(x)))
-swapbytes(x::Bool) = x
+@inline flat(x::PyStridedArray) = getfield(x, :parent)
 
-# Place of an element in parent, from zero.
+# Items, as PyArrays's are; bytes otherwise.
+const PyStridedItems{T,N} = PyStridedArray{T,N,T,Vector{T}}
+
+# Place of an element in the flat array, from zero.
 @inline place(x::PyStridedArray{T,N}, I::NTuple{N,Int}) where {T,N} =
-    x.offset + sum(ntuple(d -> (I[d] - 1) * x.strides[d], Val(N)))
-@inline place(x::PyStridedArray{T,0}, ::Tuple{}) where {T} = x.offset
+    getfield(x, :offset) + sum(ntuple(d -> (I[d] - 1) * getfield(x, :strides)[d], Val(N)))
+@inline place(x::PyStridedArray{T,0}, ::Tuple{}) where {T} = getfield(x, :offset)
 
-@inline load(x::PyStridedArray{T,N,T}, k) where {T,N} = @inbounds x.parent[k + 1]
-@inline function load(x::PyStridedArray{T,N,UInt8}, k) where {T,N}
-    p = x.parent
-    return GC.@preserve p unsafe_load(Ptr{T}(pointer(p) + k))
+@inline loadat(x::PyStridedItems, k) = @inbounds flat(x)[k + 1]
+@inline function loadat(x::PyStridedArray{T,N,S}, k) where {T,N,S}
+    memory = flat(x)
+    return GC.@preserve memory load(S, Ptr{UInt8}(pointer(memory)) + k)
 end
-@inline load(x::PyStridedArray{UInt8,N,UInt8}, k) where {N} = @inbounds x.parent[k + 1]
 
-@inline store!(x::PyStridedArray{T,N,T}, v::T, k) where {T,N} = @inbounds x.parent[k + 1] = v
-@inline function store!(x::PyStridedArray{T,N,UInt8}, v::T, k) where {T,N}
-    p = x.parent
-    GC.@preserve p unsafe_store!(Ptr{T}(pointer(p) + k), v)
+@inline storeat!(x::PyStridedItems{T}, v::T, k) where {T} = @inbounds flat(x)[k + 1] = v
+@inline function storeat!(x::PyStridedArray{T,N,S}, v::T, k) where {T,N,S}
+    memory = flat(x)
+    GC.@preserve memory store!(S, Ptr{UInt8}(pointer(memory)) + k, v)
 end
-@inline store!(x::PyStridedArray{UInt8,N,UInt8}, v::UInt8, k) where {N} = @inbounds x.parent[k + 1] = v
+
+# The memory of an Array may have been resized under a column of it.
+@inline checkmemory(x::PyStridedArray{T,N,S,<:Vector}, k) where {T,N,S} = nothing
+@inline checkmemory(x::PyStridedArray{T,N,S}, k) where {T,N,S} =
+    k + memorysize(S) <= length(flat(x)) || throw(Resized())
 
 @inline function Base.getindex(x::PyStridedArray{T,N}, I::Vararg{Int,N}) where {T,N}
     @boundscheck checkbounds(x, I...)
-    v = load(x, place(x, I))
-    return x.swapped ? swapbytes(v) : v
+    k = place(x, I)
+    @boundscheck checkmemory(x, k)
+    return loadat(x, k)
 end
 
 @inline function Base.setindex!(x::PyStridedArray{T,N}, v, I::Vararg{Int,N}) where {T,N}
-    x.readonly && throwreadonly()
+    isreadonly(x) && throwreadonly()
     @boundscheck checkbounds(x, I...)
     t = convert(T, v)::T
-    store!(x, x.swapped ? swapbytes(t) : t, place(x, I))
+    k = place(x, I)
+    @boundscheck checkmemory(x, k)
+    storeat!(x, t, k)
     return x
 end
 
 "Strides in bytes."
-bytestrides(x::PyStridedArray{T,N,S}) where {T,N,S} = x.strides .* sizeof(S)
+bytestrides(x::PyStridedArray) = getfield(x, :strides) .* sizeof(eltype(flat(x)))
 
-function Base.strides(x::PyStridedArray{T}) where {T}
+function Base.strides(x::PyStridedArray{T,N,S}) where {T,N,S}
     b = bytestrides(x)
-    all(s -> s % sizeof(T) == 0, b) ||
+    n = max(memorysize(S), 1)
+    all(s -> s % n == 0, b) ||
         throw(ArgumentError("the strides of this array, $b bytes, are no multiples of its element size"))
-    return b .÷ sizeof(T)
+    return b .÷ n
 end
 
-Base.pointer(x::PyStridedArray{T}) where {T} =
-    Ptr{T}(pointer(x.parent)) + x.offset * sizeof(eltype(x.parent))
+"The address of the first item, whatever lies there."
+address(x::PyStridedArray) =
+    Ptr{UInt8}(pointer(flat(x))) + getfield(x, :offset) * sizeof(eltype(flat(x)))
 
-function Base.unsafe_convert(::Type{Ptr{T}}, x::PyStridedArray{T}) where {T}
-    x.swapped && throw(ArgumentError("memory with swapped bytes can't be used through a pointer"))
+function Base.pointer(x::PyStridedArray{T,N,S}) where {T,N,S}
+    S === T || S <: Swapped || throw(ArgumentError(
+        "the items of this array don't lie in memory as Julia has them: copy it to get a pointer"))
+    return Ptr{T}(address(x))
+end
+function Base.unsafe_convert(::Type{Ptr{T}}, x::PyStridedArray{T,N,S}) where {T,N,S}
+    S <: Swapped && throw(ArgumentError("memory with swapped bytes can't be used through a pointer"))
     return pointer(x)
+end
+
+# The same type with memory of its own, for broadcasting to read from while x is written.
+function Base.unaliascopy(x::PyStridedArray{T,N,S}) where {T,N,S}
+    memory = copyof(flat(x))
+    # The copied pointers are borrowed: the handles own the references.
+    hasobjects(S) && finalizer(Keep(collect(x)), memoryowner(memory))
+    return typeof(x)(memory, getfield(x, :offset), getfield(x, :strides), size(x), false)
+end
+copyof(v::Vector) = copy(v)
+copyof(v::Base.ReinterpretArray) = reinterpret(UInt8, copy(parent(v)))
+
+"A finalizer that does nothing but keep `x` alive as long as the object it belongs to."
+struct Keep
+    x::Any
+end
+(::Keep)(_) = nothing
+
+@noinline throwobjects() = throw(ArgumentError(
+    "memory with references to Python objects can't be copied as it is; copy(x) makes an Array of them"))
+
+function Base.deepcopy_internal(x::PyStridedArray{T,N,S}, seen::IdDict) where {T,N,S}
+    hasobjects(S) && throwobjects()
+    return get!(seen, x) do
+        typeof(x)(Base.deepcopy_internal(flat(x), seen), getfield(x, :offset), getfield(x, :strides), size(x),
+                  isreadonly(x))
+    end
+end
+
+# What is made of an array of records keeps the records' layout (copy, filter, sort, a[mask], ...), unless
+# Python's objects are in them, which only Python's memory may own.
+function Base.similar(x::PyStridedArray{T,N,S}, ::Type{T}, dims::Dims{M}) where {T,N,S<:Packed,M}
+    hasobjects(S) && return Array{T,M}(undef, dims)
+    n = memorysize(S)
+    return PyStridedArray{T,M,S}(zeros(UInt8, n * prod(dims)), 0, densestrides(dims, n), dims, false)
+end
+
+"Strides of contiguous column-major items, in bytes."
+function densestrides(size::NTuple{N,Int}, itemsize::Int) where {N}
+    n = itemsize
+    return ntuple(Val(N)) do d
+        s = n
+        n *= size[d]
+        s
+    end
 end
 
 # ---------------------------------------------------------------- suboffsets
@@ -137,57 +205,58 @@ end
 Memory of a Python object that is reached through pointers (suboffsets in PEP 3118), as image
 libraries keep rows.
 """
-struct PyIndirectArray{T,N} <: AbstractArray{T,N}
+struct PyIndirectArray{T,N,S} <: AbstractArray{T,N}
     owner::Vector{UInt8}     # keeps the buffer
     ptr::Ptr{UInt8}
     strides::NTuple{N,Int}   # bytes
     suboffsets::NTuple{N,Int}
+    offset::Int              # bytes, from where all indices lead to
     size::NTuple{N,Int}
     readonly::Bool
-    swapped::Bool
 end
 
-isreadonly(x::PyIndirectArray) = x.readonly
+memorytype(::PyIndirectArray{T,N,S}) where {T,N,S} = S
+isreadonly(x::PyIndirectArray) = getfield(x, :readonly)
 Base.IndexStyle(::Type{<:PyIndirectArray{T,1}}) where {T} = IndexLinear()
-Base.size(x::PyIndirectArray) = x.size
-Base.dataids(x::PyIndirectArray) = (UInt(x.ptr),)
+Base.size(x::PyIndirectArray) = getfield(x, :size)
+Base.dataids(x::PyIndirectArray) = (UInt(getfield(x, :ptr)),)
 Base.unaliascopy(x::PyIndirectArray) = deepcopy(x)
 
-# A copy has memory of its own, without pointers in it.
-function Base.deepcopy_internal(x::PyIndirectArray{T,N}, seen::IdDict) where {T,N}
+# A deep copy has memory of its own, without pointers in it.
+function Base.deepcopy_internal(x::PyIndirectArray{T,N,S}, seen::IdDict) where {T,N,S}
+    hasobjects(S) && throwobjects()
     return get!(seen, x) do
-        strides = ntuple(d -> sizeof(T) * prod(x.size[1:d-1]), Val(N))
-        memory = Vector{UInt8}(undef, sizeof(T) * length(x))
-        y = PyIndirectArray{T,N}(memory, pointer(memory), strides, map(_ -> -1, x.size), x.size, false, false)
+        memory = zeros(UInt8, memorysize(S) * length(x))
+        y = PyIndirectArray{T,N,S}(memory, pointer(memory), densestrides(size(x), memorysize(S)),
+                                   map(_ -> -1, size(x)), 0, size(x), false)
         copyto!(y, x)
         y
     end
 end
 
 @inline function address(x::PyIndirectArray{T,N}, I::NTuple{N,Int}) where {T,N}
-    p = x.ptr
+    p = getfield(x, :ptr)
     for d in 1:N
-        p += (I[d] - 1) * x.strides[d]
-        if x.suboffsets[d] >= 0
-            p = unsafe_load(Ptr{Ptr{UInt8}}(p)) + x.suboffsets[d]
+        p += (I[d] - 1) * getfield(x, :strides)[d]
+        if getfield(x, :suboffsets)[d] >= 0
+            p = unsafe_load(Ptr{Ptr{UInt8}}(p)) + getfield(x, :suboffsets)[d]
         end
     end
-    return Ptr{T}(p)
+    return p + getfield(x, :offset)
 end
 
-@inline function Base.getindex(x::PyIndirectArray{T,N}, I::Vararg{Int,N}) where {T,N}
+@inline function Base.getindex(x::PyIndirectArray{T,N,S}, I::Vararg{Int,N}) where {T,N,S}
     @boundscheck checkbounds(x, I...)
-    owner = x.owner
-    v = GC.@preserve owner unsafe_load(address(x, I))
-    return x.swapped ? swapbytes(v) : v
+    owner = getfield(x, :owner)
+    return GC.@preserve owner load(S, address(x, I))
 end
 
-@inline function Base.setindex!(x::PyIndirectArray{T,N}, v, I::Vararg{Int,N}) where {T,N}
-    x.readonly && throwreadonly()
+@inline function Base.setindex!(x::PyIndirectArray{T,N,S}, v, I::Vararg{Int,N}) where {T,N,S}
+    isreadonly(x) && throwreadonly()
     @boundscheck checkbounds(x, I...)
     t = convert(T, v)::T
-    owner = x.owner
-    GC.@preserve owner unsafe_store!(address(x, I), x.swapped ? swapbytes(t) : t)
+    owner = getfield(x, :owner)
+    GC.@preserve owner store!(S, address(x, I), t)
     return x
 end
 

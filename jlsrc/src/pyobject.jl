@@ -58,6 +58,10 @@ function owned(p::Ptr{Cvoid})
     end
 end
 
+# A value of Julia's as a Python object. (Not a constructor: that takes addresses.)
+Base.convert(::Type{PyObject}, o::PyObject) = o
+Base.convert(::Type{PyObject}, @nospecialize(x)) = withgil(() -> owned(topython(x)))
+
 """
     PyException <: Exception
 

@@ -83,6 +83,17 @@ end
 lengthof(@nospecialize(x)) = length(x)
 getitem(@nospecialize(x), @nospecialize(key)) = key isa Tuple ? x[key...] : x[key]
 
+# A field of an array's records, as NumPy has it.
+getitem(@nospecialize(x::AbstractArray), name::String) = namedcolumn(x, name)
+setitem(@nospecialize(x::AbstractArray), name::String, @nospecialize(value)) =
+    (assign!(namedcolumn(x, name), value); nothing)
+
+function namedcolumn(x::AbstractArray, name)
+    hasfields(memorytype(memoryof(x))) || throw(PyTypeError(
+        "the elements of this array (of type $(eltype(x))) have no fields; its indices are integers, slices and '...'"))
+    return column(x, Symbol(name))
+end
+
 function setitem(@nospecialize(x), @nospecialize(key), @nospecialize(value))
     key isa Tuple ? setindex!(x, value, key...) : setindex!(x, value, key)
     return nothing

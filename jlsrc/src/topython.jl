@@ -80,6 +80,8 @@ function topython(x::NamedTuple)
     return checked(@api namedtuple(names::Ptr{Cvoid}, values::Ptr{Cvoid})::Ptr{Cvoid})
 end
 
+topython(r::PyRecord) = topython(NamedTuple(r))
+
 topython(o::PyObject) = GC.@preserve o @api incref(pointerof(o)::Ptr{Cvoid})::Ptr{Cvoid}
 topython(f::PyFunction) = topython(f.object)
 topython(x::PyException) = topython(x.exception)

@@ -31,6 +31,7 @@ const TAG_DICT = 15
 const TAG_SET = 16
 const TAG_RANGE = 17
 const TAG_SCALAR = 18
+const TAG_ITEM = 19
 
 gettag(p::Ptr{Value}) = unsafe_load(Ptr{Int64}(p))
 settag!(p::Ptr{Value}, tag) = unsafe_store!(Ptr{Int64}(p), Int64(tag))
