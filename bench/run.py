@@ -41,11 +41,11 @@ def main() -> None:
         row = rows.setdefault(b["group"], {"baseline statement": info["baseline"]})
         row[info["side"]] = b["stats"]["min"] / info["number"] * 1e9
 
-    print(f"{'ours':22} {'with, in Julia':18} {'baseline':20} {'ours':>9} {'baseline':>9}  ratio")
+    print(f"{'ours':20} {'with, in Julia':25} {'baseline':31} {'ours':>9} {'baseline':>9}  ratio")
     for group, row in rows.items():
         ours, baseline = row["ours"], row["baseline"]
         print(
-            f"{group:41} {row['baseline statement']:20} {ours:6.0f} ns {baseline:6.0f} ns "
+            f"{group:46} {row['baseline statement']:31} {ours:6.0f} ns {baseline:6.0f} ns "
             f"{ours / baseline:6.2f}"
         )
 

@@ -19,8 +19,17 @@ import bufferbridge as bb
 
 NUMBER = 500
 
-#: What the statements can use besides `ours`, the Julia object of the row.
+RECORD = [("id", "i4"), ("x", "f8"), ("y", "f8")]
+#: Records as C lays them out, which are NamedTuples in Julia; and without padding.
+ALIGNED = np.zeros(100_000, np.dtype(RECORD, align=True))
+PACKED = np.zeros(100_000, np.dtype(RECORD))
+NATIVE = "fill((id = Int32(1), x = 1.0, y = 2.0), 100_000)"
+
+#: What the statements can use besides `ours`, the Julia object of the row, and `native`, a Vector
+#: of NamedTuples that Julia made.
 NAMES = {
+    "aligned": ALIGNED,
+    "packed": PACKED,
     "add": operator.add,
     "np": np,
     "a": np.random.default_rng(1).random((10, 10)),
@@ -42,6 +51,9 @@ ROWS = [
     ("sum", "ours(v10)", "v10.sum()"),
     ("sum", "ours(v10000)", "v10000.sum()"),
     ("*", "ours(a, a)", "a @ a"),
+    ("r -> sum(p -> p.x, r)", "ours(aligned)", "ours(native)"),
+    ("r -> sum(p -> p.x, r)", "ours(packed)", "ours(native)"),
+    ("fill((a = 1, b = 2.0), 9)", "np.asarray(ours)", "np.asarray(memoryview(aligned))"),
 ]
 
 
@@ -50,8 +62,10 @@ ROWS = [
 def test_row(benchmark: Any, row: tuple[str, str, str], side: str) -> None:
     code, statement, baseline = row
     names = {**NAMES, "ours": bb.eval(code)}
+    if "native" in baseline:
+        names["native"] = bb.eval(NATIVE)
     timer = timeit.Timer(statement if side == "ours" else baseline, globals=names)
     timer.timeit(2)  # compiles
-    benchmark.group = f"{statement:22} {code}"
+    benchmark.group = f"{statement:20} {code:25}"
     benchmark.extra_info.update(side=side, number=NUMBER, baseline=baseline)
     benchmark(timer.timeit, NUMBER)

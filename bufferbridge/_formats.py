@@ -1,10 +1,10 @@
 """Formats of exporters that can be asked for more than their buffer says.
 
-What NumPy and ctypes export for records does not always tell where the fields are: padding is left out,
-and some layouts have no format at all (overlapping fields). Their types know. So for these exporters the
-C layer asks here, and hands Julia (``jlsrc/src/parseformat.jl``) a format with every offset written out:
-``T{|0|^i:a:|8|^d:b:|16|}``, where ``|n|`` is the byte, in its record, of the item that follows, and the last
-one the record's size.
+What NumPy and ctypes export for records does not always tell where the fields are: padding is left
+out, and some layouts have no format at all (overlapping fields). Their types know. So for these
+exporters the C layer asks here, and hands Julia (``jlsrc/src/parseformat.jl``) a format with every
+offset written out: ``T{|0|^i:a:|8|^d:b:|16|}``, where ``|n|`` is the byte, in its record, of the
+item that follows, and the last one the record's size.
 
 Everything here raises TypeError for elements that can't be shared, saying which and why.
 """
@@ -12,6 +12,7 @@ Everything here raises TypeError for elements that can't be shared, saying which
 from __future__ import annotations
 
 import re
+import struct
 import sys
 from functools import lru_cache
 from typing import Any
@@ -22,15 +23,23 @@ _LITTLE = sys.byteorder == "little"
 _NUMBERS = {
     **{("i", 1 << k): code for k, code in enumerate("bhiq")},
     **{("u", 1 << k): code for k, code in enumerate("BHIQ")},
-    **{("f", 2): "e", ("f", 4): "f", ("f", 8): "d"},
-    **{("c", 8): "Zf", ("c", 16): "Zd", ("b", 1): "?"},
+    ("f", 2): "e",
+    ("f", 4): "f",
+    ("f", 8): "d",
+    ("c", 8): "Zf",
+    ("c", 16): "Zd",
+    ("b", 1): "?",
 }
+_POINTER_SIZE = struct.calcsize("P")
+_TYPESTR = re.compile(r"([<>=|])([a-zA-Z])(\d+|(?<=O))(\[.*\])?")
 _MAX_CACHED = 1024
 
 
 def of_exporter(exporter: Any, format_: str, itemsize: int) -> str | None:
-    """The format with offsets of a NumPy array or ctypes object; None if its buffer tells all, or is a
-    memoryview's that has been cast to other items."""
+    """The format with offsets of a NumPy array or ctypes object.
+
+    None if its buffer tells all, or is a memoryview's that was cast to other items.
+    """
     own = memoryview(exporter)
     if own.format != format_ or own.itemsize != itemsize:
         return None
@@ -60,12 +69,13 @@ def of_interface(owner: Any, interface: dict[str, Any]) -> tuple[str, int]:
 
 def _typestr(text: Any) -> tuple[str, str, int, str]:
     """Byte order, kind, size (bytes) and unit of NumPy's typestr, such as '<f8' or '<M8[s]'."""
-    match = re.fullmatch(r"([<>=|])([a-zA-Z])(\d+)(\[.*\])?", text) if isinstance(text, str) else None
+    match = _TYPESTR.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise TypeError(f"__array_interface__: {text!r} is no typestr")
-    order, kind, size, unit = match.groups()
-    native = "<" if _LITTLE else ">"
-    return order.replace("=", native), kind, int(size) * (4 if kind == "U" else 1), unit or ""
+    order, kind, digits, unit = match.groups()
+    # NumPy writes the size of text in characters, and none for objects.
+    size = int(digits) * (4 if kind == "U" else 1) if digits else _POINTER_SIZE
+    return order.replace("=", "<" if _LITTLE else ">"), kind, size, unit or ""
 
 
 def _record(fields: list[tuple[str, str, int]], size: int) -> str:
@@ -90,7 +100,11 @@ def _of_dtype(dtype: Any, where: str = "of this array") -> str:
         return f"({','.join(map(str, shape))}){_of_dtype(base, where)}"
     if dtype.names is not None:
         fields = [
-            (name, _of_dtype(dtype.fields[name][0], f"of the field '{name}'"), dtype.fields[name][1])
+            (
+                name,
+                _of_dtype(dtype.fields[name][0], f"of the field '{name}'"),
+                dtype.fields[name][1],
+            )
             for name in dtype.names
         ]
         return _record(fields, dtype.itemsize)
@@ -121,12 +135,14 @@ def _of_typestr(order: str, kind: str, size: int, where: str, unit: str = "") ->
 
 
 def _of_descr(descr: Any) -> tuple[str, int]:
-    """The format and size of the fields in a 'descr' (NumPy's manual, "The array interface protocol")."""
+    """The format and size (bytes) of the fields in a 'descr'.
+
+    See "The array interface protocol" in NumPy's manual.
+    """
     fields = []
     offset = 0
-    for name, type_, *shape in descr:
-        if isinstance(name, tuple):  # (title, name)
-            name = name[1]
+    for title, type_, *shape in descr:
+        name = title[1] if isinstance(title, tuple) else title
         if isinstance(type_, str):
             order, kind, size, unit = _typestr(type_)
             format_ = _of_typestr(order, kind, size, f"of the field '{name}'", unit)
@@ -168,14 +184,14 @@ def _of_ctypes(type_: Any) -> str:
         return f"({','.join(map(str, shape))}){_of_ctypes(type_)}"
     if issubclass(type_, ctypes.Union):
         raise TypeError(
-            f"the ctypes union '{type_.__name__}' can't be shared with Julia, which has no unions in "
-            "memory; share its bytes (memoryview(x).cast('B')) or a structure of the same size"
+            f"the ctypes union '{type_.__name__}' can't be shared with Julia, which has no such "
+            "type; share its bytes (memoryview(x).cast('B')) or a structure of the same size"
         )
     if issubclass(type_, ctypes.Structure):
         return _of_structure(type_)
     if issubclass(type_, ctypes._Pointer):
         return "P"
-    if issubclass(type_, ctypes._CFuncPtr):
+    if issubclass(type_, ctypes._CFuncPtr):  # type: ignore[attr-defined]
         raise TypeError("ctypes function pointers can't be shared with Julia; use c_void_p")
     return _of_simple(type_)
 
@@ -189,8 +205,8 @@ def _of_structure(type_: Any) -> str:
         for name, field_type, *bits in vars(class_).get("_fields_", ()):
             if bits:
                 raise TypeError(
-                    f"the field '{name}' of the ctypes structure '{type_.__name__}' is a bit field, "
-                    "which can't be shared with Julia; share the integer that holds it"
+                    f"the field '{name}' of the ctypes structure '{type_.__name__}' is a bit "
+                    "field, which can't be shared with Julia; share the integer that holds it"
                 )
             fields.append((name, _of_ctypes(field_type), getattr(class_, name).offset))
     return _record(fields, ctypes.sizeof(type_))
@@ -211,5 +227,5 @@ def _of_simple(type_: Any) -> str:
     if code == "u":
         return "^w" if size == 4 else "^u"
     if code in "c?POzZ":
-        return "^" + {"z": "P", "Z": "P"}.get(code, code)
+        return f"^{'P' if code in 'zZ' else code}"
     raise TypeError(f"elements of type {type_.__name__!r} (ctypes) can't be shared with Julia")

@@ -81,7 +81,7 @@ def _array(self: JuliaArray, dtype: Any = None, copy: bool | None = None) -> NDA
 
 
 class _Memory:
-    """Memory of a Julia array as plain bytes, for NumPy; refers to the array that keeps it alive."""
+    """Memory of a Julia array as plain bytes, for NumPy; keeps the array, and so the memory."""
 
     def __init__(self, x: JuliaArray, interface: dict[str, Any]) -> None:
         self._x = x
@@ -89,8 +89,10 @@ class _Memory:
 
 
 def _view(x: JuliaArray) -> NDArray[Any] | None:
-    """A view of records that no format describes, since fields overlap or are out of order. None if the
-    memory can't be shared at all."""
+    """A view of records that no format describes, since fields overlap or are out of order.
+
+    None if the memory can't be shared at all.
+    """
     import numpy as np
 
     found = _start.ensure().bridge.numpyview(x)
@@ -114,8 +116,9 @@ def _dtype(description: Any) -> np.dtype[Any]:
         return np.dtype((_dtype(item), (count,)))
     names, items, offsets, itemsize = description
     formats = [_dtype(item) for item in items]
-    fields = {"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize}
-    return np.dtype(fields)
+    fields: Any = {"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize}
+    dtype: np.dtype[Any] = np.dtype(fields)
+    return dtype
 
 
 def _copied(x: JuliaArray) -> NDArray[Any]:

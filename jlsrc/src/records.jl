@@ -18,6 +18,7 @@ struct PyRecord{names,T<:Tuple}
 end
 
 fields(r::PyRecord) = getfield(r, :fields)
+fields(nt::NamedTuple) = nt
 
 PyRecord{names,T}(values::Tuple) where {names,T<:Tuple} = PyRecord{names,T}(NamedTuple{names,T}(values))
 PyRecord{names,T}(r::PyRecord{names}) where {names,T<:Tuple} = PyRecord{names,T}(fields(r))
@@ -45,7 +46,7 @@ Base.length(r::PyRecord) = length(fields(r))
 Base.iterate(r::PyRecord, state...) = iterate(fields(r), state...)
 Base.firstindex(::PyRecord) = 1
 Base.lastindex(r::PyRecord) = length(r)
-Base.merge(r::PyRecord, others::Union{NamedTuple,PyRecord}...) = merge(fields(r), map(NamedTuple, others)...)
+Base.merge(r::PyRecord, others::Union{NamedTuple,PyRecord}...) = merge(fields(r), map(fields, others)...)
 
 for f in (:(==), :isequal, :isless)
     @eval Base.$f(a::PyRecord, b::PyRecord) = $f(fields(a), fields(b))

@@ -47,6 +47,12 @@ Base.String(s::ByteString) = String(UInt8[codeunit(s, i) for i in 1:ncodeunits(s
 Base.String(s::FixedString) = sprint(io -> foreach(c -> print(io, c), s))
 Base.convert(::Type{String}, s::FixedString) = String(s)
 Base.Symbol(s::FixedString) = Symbol(String(s))
+# What Base has for String only.
+Base.reverse(s::FixedString) = reverse(String(s))
+Base.isvalid(s::FixedString) = isvalid(String(s))
+Base.occursin(r::Regex, s::FixedString; offset::Integer = 0) = occursin(r, String(s); offset = offset)
+Base.match(r::Regex, s::FixedString) = match(r, String(s))
+Base.eachmatch(r::Regex, s::FixedString; overlap = false) = eachmatch(r, String(s); overlap = overlap)
 
 # ------------------------------------------------------------------- UTF-8
 

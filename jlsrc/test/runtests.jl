@@ -2,33 +2,14 @@
 # and the layouts of Julia's arrays. What needs Python is tested in tests/.
 
 using BufferBridge
-using BufferBridge: elementtype, formatof, kindof, FormatError, layout, NotShared, KINDS, swapbytes,
-                    reshapestrides, evaluate, SyntaxError, isreadonly
+using BufferBridge: memorytype, valuetype, memorysize, formatof, kindof, FormatError, layout, NotShared, KINDS,
+                    swapbytes, reshapestrides, evaluate, SyntaxError, isreadonly, address, flat, Swapped, Packed,
+                    Repeated, ObjectReference, load, store!
 using LinearAlgebra
 using Test
 
-@testset "formats of single numbers" begin
-    for T in KINDS
-        @test elementtype(formatof(T), sizeof(T)) === (T, false)
-        sizeof(T) > 1 && @test elementtype(formatof(T, true), sizeof(T)) === (T, true)
-        @test KINDS[kindof(T)] === T
-    end
-    @test elementtype("<i", 4) === (Int32, false)
-    @test elementtype(">l", 4) === (Int32, true)   # standard sizes: l has 4 bytes
-    @test elementtype("@l", sizeof(Clong)) === (Clong, false)
-    @test elementtype("!Q", 8) === (UInt64, true)
-    @test elementtype("=Zd", 16) === (ComplexF64, false)
-    @test elementtype("c", 1) === (UInt8, false)
-    @test elementtype(">B", 1) === (UInt8, false)
-    @test kindof(String) == 0
-    @test formatof(Rational{Int}) === nothing
-    for bad in ("", "<", "dd", "T{d:x:}", "2d", "Z", "Zq", "x", "O", "é", "@=")
-        @test_throws FormatError elementtype(bad, 8)
-    end
-    @test_throws FormatError elementtype("d", 4)
-    message = sprint(showerror, FormatError("xyz", 2, "why"))
-    @test occursin("xyz", message) && occursin("character 2", message)
-end
+include("formats.jl")
+include("records.jl")
 
 # The layout of x must lead to its very elements.
 function agrees(x::AbstractArray{T,N}) where {T,N}
@@ -38,8 +19,7 @@ function agrees(x::AbstractArray{T,N}) where {T,N}
     GC.@preserve x begin
         return all(CartesianIndices(size(x))) do I
             p = l.ptr + reduce(+, (Tuple(I) .- 1) .* l.strides; init = 0)
-            v = unsafe_load(Ptr{T}(p))
-            (l.swapped ? swapbytes(v) : v) === x[I]
+            load(memorytype(l), p) === x[I]
         end
     end
 end
@@ -72,7 +52,7 @@ end
     @test layout(v).owner === v
     @test layout(view(v, 2:3)).owner === v
     @test layout(M).owner === nothing
-    for x in (rand(ComplexF64, 2)', falses(3), 1:3, ["a"], Any[1], [1.0, missing], [1 // 2], ['a'],
+    for x in (rand(ComplexF64, 2)', falses(3), 1:3, ["a"], Any[1], [1.0, missing], ['a'], [nothing],
               view(v, [1, 3]), Diagonal(v), Symmetric(rand(2, 2)), view(M, [true, false, true], :),
               reshape(view(M, 1:2, :), 8))
         l = layout(x)
@@ -93,11 +73,11 @@ end
 function arrays()
     data = collect(1.0:12.0)
     contiguous = PyArray(reshape(copy(data), 3, 4), false)
-    strided = PyStridedArray{Float64,2,Float64}(copy(data), 8, (1, -4), (3, 3), false, false)
+    strided = PyStridedArray{Float64,2,Float64}(copy(data), 8, (1, -4), (3, 3), false)
     bytes = Vector{UInt8}(undef, 1 + 8 * 12)
-    raw = PyStridedArray{Float64,2,UInt8}(bytes, 1, (8, 24), (3, 4), false, false)
+    raw = PyStridedArray{Float64,2,Float64}(bytes, 1, (8, 24), (3, 4), false)
     raw .= reshape(data, 3, 4)
-    swapped = PyStridedArray{ComplexF32,1,UInt8}(zeros(UInt8, 80), 0, (8,), (10,), false, true)
+    swapped = PyStridedArray{ComplexF32,1,Swapped{ComplexF32}}(zeros(UInt8, 80), 0, (8,), (10,), false)
     swapped .= 1:10
     return contiguous, strided, raw, swapped
 end
@@ -137,7 +117,7 @@ end
     @test pointer(contiguous) == pointer(contiguous.data)
     @test strides(strided) == (1, -4)
     @test unsafe_load(pointer(strided)) == strided[1]
-    @test swapped.parent[1:4] == UInt8[0x3f, 0x80, 0, 0]
+    @test flat(swapped)[1:4] == UInt8[0x3f, 0x80, 0, 0]
     @test_throws ArgumentError Base.unsafe_convert(Ptr{ComplexF32}, swapped)
     @test reinterpret(Int64, contiguous)[1] == reinterpret(Int64, 1.0)
     @test reshape(contiguous, 12)[5] == 5
@@ -158,7 +138,7 @@ end
         sprint(showerror, e)
     end
     @test occursin("read-only", text) && occursin("copy", text)
-    r = PyStridedArray{Float64,2,Float64}(strided.parent, 8, (1, -4), (3, 3), true, false)
+    r = PyStridedArray{Float64,2,Float64}(flat(strided), 8, (1, -4), (3, 3), true)
     @test_throws ArgumentError r[1] = 0
     @test occursin("read-only", repr("text/plain", frozen))
 end
