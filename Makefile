@@ -12,6 +12,7 @@ SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.py) pyproject.toml setup.py
 
 demo: julia
 	$(BIN)/python examples/terrain.py
+	$(BIN)/python examples/stars.py
 
 test: julia
 	$(BIN)/python -m pytest

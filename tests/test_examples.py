@@ -43,6 +43,21 @@ def test_terrain(tmp_path: Path) -> None:
     assert picture.stat().st_size > 50_000
 
 
+def test_stars(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the stars example draws with matplotlib")
+    picture = tmp_path / "pictures" / "stars.png"
+    output = run("stars.py", tmp_path, "--output", str(picture))
+    assert "6834 x 36 bytes   PyStridedArray of PyRecord" in output
+    assert "16 x 32 bytes   Array of PoleStar" in output
+    table = output.split("\n\n")[1].splitlines()[2:]
+    assert len(table) == 16
+    assert [row.split()[:2] for row in table if row.endswith("0.5\u00b0")] == [["2103", "Polaris"]]
+    assert "6834 stars moved to the year 13800, in place" in output
+    assert "NumPy computes the same from the file" in output
+    assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert picture.stat().st_size > 50_000
+
+
 def test_without_numpy(tmp_path: Path) -> None:
     output = run("without_numpy.py", tmp_path)
     assert "sorted by Julia, in place: [1.0, 2.0, 3.0]" in output

@@ -55,6 +55,10 @@ bytesof(v::AbstractVector) = reinterpret(UInt8, v)
 const PyRecords = Union{PyArray{<:Record},PyStridedArray{<:Record},PyIndirectArray{<:Record}}
 
 @inline Base.getproperty(a::PyRecords, name::Symbol) = column(a, Val(name))
+# What `a.x .= ...` calls, where the compiler would not see the name.
+@static if isdefined(Base, :dotgetproperty)
+    @inline Base.dotgetproperty(a::PyRecords, name::Symbol) = column(a, Val(name))
+end
 Base.propertynames(a::PyRecords, private::Bool = false) = fieldsof(memorytype(a))[1]
 Base.setproperty!(a::PyRecords, name::Symbol, x) = (column(a, Val(name)) .= x)
 

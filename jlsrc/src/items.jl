@@ -68,7 +68,23 @@ end
 
 element(::Type{T}, value::Integer) where {T<:Enum} = T(value)
 
+# The user's structs, by their constructors.
+element(::Type{T}, value::Tuple) where {T} = value isa T || !isbitstype(T) || !isstructtype(T) ? value :
+    T(map(element, fieldtypes(T), value)...)
+
 assign!(x::AbstractArray, @nospecialize(value)) = fill!(x, element(eltype(x), value))
+
+# NumPy's axes of sub-arrays, the last ones, are the tuples' here.
+function assign!(x::AbstractArray{T}, value::AbstractArray{<:Number}) where {T<:Tuple}
+    k = ndims(value) - tupledepth(T)
+    k >= 0 || throw(DimensionMismatch("a sub-array of this array has $(tupledepth(T)) axes, not $(ndims(value))"))
+    rest = ntuple(_ -> Colon(), tupledepth(T))
+    items = [element(T, view(value, Tuple(I)..., rest...)) for I in CartesianIndices(size(value)[1:k])]
+    k == 0 ? fill!(x, items[]) : assign!(x, items)
+    return nothing
+end
+tupledepth(::Type) = 0
+tupledepth(::Type{T}) where {T<:Tuple} = fieldcount(T) == 0 ? 1 : 1 + tupledepth(fieldtype(T, 1))
 
 # Text is one element, and so are the bytes of one.
 assign!(x::AbstractArray{<:Union{FixedString,RawBytes}}, value::AbstractVector{UInt8}) = fill!(x, convert(eltype(x), value))

@@ -152,15 +152,32 @@ function Base.unsafe_convert(::Type{Ptr{T}}, x::PyStridedArray{T,N,S}) where {T,
     return pointer(x)
 end
 
+# Columns of the same records lie between each other: their items never share a byte.
+function Base.mightalias(x::PyStridedArray, y::PyStridedArray)
+    any(id -> id in Base.dataids(y), Base.dataids(x)) || return false
+    period = reduce(gcd, (bytestrides(x)..., bytestrides(y)...); init = 0)
+    d = period == 0 ? 0 : mod(Int(address(y)) - Int(address(x)), period)
+    return !(d >= memorysize(memorytype(x)) && d + memorysize(memorytype(y)) <= period)
+end
+
 # The same type with memory of its own, for broadcasting to read from while x is written.
 function Base.unaliascopy(x::PyStridedArray{T,N,S}) where {T,N,S}
-    memory = copyof(flat(x))
-    # The copied pointers are borrowed: the handles own the references.
-    hasobjects(S) && finalizer(Keep(collect(x)), memoryowner(memory))
-    return typeof(x)(memory, getfield(x, :offset), getfield(x, :strides), size(x), false)
+    if hasobjects(S)
+        memory = copyof(flat(x))
+        # The copied pointers are borrowed: the handles own the references.
+        finalizer(Keep(collect(x)), memoryowner(memory))
+        return typeof(x)(memory, getfield(x, :offset), getfield(x, :strides), size(x), false)
+    end
+    unit = sizeof(eltype(flat(x)))
+    y = typeof(x)(memorylike(flat(x), memorysize(S) * length(x)), 0,
+                  densestrides(size(x), memorysize(S)) .÷ max(unit, 1), size(x), false)
+    return copyto!(y, x)
 end
 copyof(v::Vector) = copy(v)
 copyof(v::Base.ReinterpretArray) = reinterpret(UInt8, copy(parent(v)))
+# A flat array of the same type with at least `n` bytes.
+memorylike(v::Vector{U}, n) where {U} = Vector{U}(undef, cld(n, max(sizeof(U), 1)))
+memorylike(v::Base.ReinterpretArray, n) = reinterpret(UInt8, memorylike(parent(v), n))
 
 "A finalizer that does nothing but keep `x` alive as long as the object it belongs to."
 struct Keep
