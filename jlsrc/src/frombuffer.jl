@@ -40,7 +40,8 @@ end
 isnatural(b::BufferInfo) =
     b.kind != 0 && (b.flags & (ALIGNED | SWAPPED)) == ALIGNED && b.suboffsets == C_NULL
 
-memorytype(b::BufferInfo) = memorytype(unsafe_string(b.format), b.itemsize)
+elements(b::BufferInfo) = elements(unsafe_string(b.format), b.itemsize)
+memorytype(b::BufferInfo) = memorytype(elements(b))
 
 """
     frombuffer(v::Ptr{Value}) -> AbstractArray
@@ -58,15 +59,23 @@ function frombuffer(v::Ptr{Value})
             return rowmajor(b, v)
         end
     end
-    S = memorytype(b)
-    if b.kind == 0 && b.readonly == 0 && b.suboffsets == C_NULL && isplain(S) && isaligned(S, b)
+    e = elements(b)
+    return b.kind == 0 ? natural(e, DIMENSIONS[b.ndim+1], b, v) : wrapbuffer(e, DIMENSIONS[b.ndim+1], b, v)
+end
+
+# Made once: to make a Val of a number takes longer than dispatch on it.
+const DIMENSIONS = Tuple(Val(n) for n in 0:MAX_DIMS)
+
+# As frombuffer, for elements that C doesn't know.
+function natural(e::Elements{S}, N::Val, b::BufferInfo, v::Ptr{Value}) where {S}
+    if isplain(S) && b.readonly == 0 && b.suboffsets == C_NULL && isaligned(S, b)
         if b.flags & F_CONTIGUOUS != 0
-            return columnmajor(S, b, v)
+            return columnmajor(S, b, v, N)
         elseif b.flags & C_CONTIGUOUS != 0
-            return S <: Number ? rowmajor(S, b, v) : rowmajor(S, b, v, Val(b.ndim))
+            return S <: Number && b.ndim == 2 ? rowmajor(S, b, v) : rowmajor(S, b, v, N)
         end
     end
-    return wrapbuffer(S, b, v)
+    return wrapbuffer(e, N, b, v)
 end
 
 # Of contiguous memory the first item tells.
@@ -126,12 +135,10 @@ The buffer in `v` as a wrapper around its memory, whatever the layout.
 """
 function wrapbuffer(v::Ptr{Value})
     b = unsafe_load(geta(Ptr{BufferInfo}, v))
-    return wrapbuffer(memorytype(b), b, v)
+    return wrapbuffer(elements(b), DIMENSIONS[b.ndim+1], b, v)
 end
 
-wrapbuffer(::Type{S}, b::BufferInfo, v::Ptr{Value}) where {S} = wrapbuffer(S, Val(b.ndim), b, v)
-
-function wrapbuffer(::Type{S}, N::Val, b::BufferInfo, v::Ptr{Value}) where {S}
+function wrapbuffer(::Elements{S}, N::Val, b::BufferInfo, v::Ptr{Value}) where {S}
     T = valuetype(S)
     size = dims(b.shape, N)
     readonly = b.readonly != 0
@@ -160,8 +167,8 @@ function wrapbuffer(::Type{S}, N::Val, b::BufferInfo, v::Ptr{Value}) where {S}
         span = high - low + memorysize(S)
     end
     items = plain && memorysize(S) > 0 && all(s -> s % memorysize(S) == 0, strides)
-    unit = items ? S : UInt8
-    return wrapstrided(S, unit, b, v, b.ptr + low, span, -low, strides, size, readonly)
+    return items ? wrapstrided(S, S, b, v, b.ptr + low, span, -low, strides, size, readonly) :
+           wrapstrided(S, UInt8, b, v, b.ptr + low, span, -low, strides, size, readonly)
 end
 
 ndimsof(::Val{N}) where {N} = N

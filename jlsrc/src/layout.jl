@@ -204,7 +204,6 @@ const LAYOUT_FORMAT = 48
 const LAYOUT_OWNER = 56
 const LAYOUT_MEMORY_SLOT = 64
 const LAYOUT_SHAPE = 72
-const MAX_DIMS = 64 # PyBUF_MAX_NDIM
 const LAYOUT_STRIDES = LAYOUT_SHAPE + 8 * MAX_DIMS
 
 "The scratch struct of the C layer, from which the next JuliaArray is made."

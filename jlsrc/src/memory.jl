@@ -31,7 +31,7 @@ valuetype(::Type{S}) where {S} = S
 valuetype(::Type{Swapped{T}}) where {T} = T
 valuetype(::Type{Repeated{N,S}}) where {N,S} = NTuple{N,valuetype(S)}
 valuetype(::Type{ObjectReference}) = PyObject
-valuetype(::Type{Packed{names,Ss,offsets,size}}) where {names,Ss,offsets,size} =
+@generated valuetype(::Type{Packed{names,Ss,offsets,size}}) where {names,Ss,offsets,size} =
     PyRecord{names,Tuple{map(valuetype, Tuple(Ss.parameters))...}}
 
 "Bytes of an element that lies in memory as an `S`."

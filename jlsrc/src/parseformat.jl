@@ -380,14 +380,20 @@ otherwise a [`MemoryType`](@ref). `valuetype(S)` is the elements' type. `itemsiz
 
 Throws [`FormatError`](@ref).
 """
-function memorytype(format::String, itemsize::Int)
-    return get!(MEMORY_TYPES, (format, itemsize)) do
-        findreading(format, itemsize)
+memorytype(format::String, itemsize::Int) = memorytype(elements(format, itemsize))
+
+"The elements of an exporter, for dispatch on their memory type `S`: faster on a value than on a type."
+struct Elements{S} end
+memorytype(::Elements{S}) where {S} = S
+
+function elements(format::String, itemsize::Int)
+    return get!(ELEMENTS, (format, itemsize)) do
+        Elements{findreading(format, itemsize)}()
     end
 end
 
 "What formats with their itemsizes were found to mean. Who looks here has the GIL."
-const MEMORY_TYPES = Dict{Tuple{String,Int},Type}()
+const ELEMENTS = Dict{Tuple{String,Int},Elements}()
 
 function findreading(format, itemsize)
     sizes = Int[]

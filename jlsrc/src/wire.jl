@@ -61,6 +61,8 @@ struct BufferInfo
     object::Ptr{Cvoid}
 end
 
+const MAX_DIMS = 64 # PyBUF_MAX_NDIM
+
 const C_CONTIGUOUS = 1
 const F_CONTIGUOUS = 2
 const ALIGNED = 4
