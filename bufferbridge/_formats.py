@@ -35,13 +35,13 @@ _TYPESTR = re.compile(r"([<>=|])([a-zA-Z])(\d+|(?<=O))(\[.*\])?")
 _MAX_CACHED = 1024
 
 
-def of_exporter(exporter: Any, format_: str, itemsize: int) -> str | None:
+def of_exporter(exporter: Any, format_: str, itemsize: int, ndim: int) -> str | None:
     """The format with offsets of a NumPy array or ctypes object.
 
     None if its buffer tells all, or is a memoryview's that was cast to other items.
     """
     own = memoryview(exporter)
-    if own.format != format_ or own.itemsize != itemsize:
+    if (own.format, own.itemsize, own.ndim) != (format_, itemsize, ndim):
         return None
     if hasattr(exporter, "dtype"):
         return _of_dtype(exporter.dtype)
@@ -97,6 +97,9 @@ def _record(fields: list[tuple[str, str, int]], size: int) -> str:
 def _of_dtype(dtype: Any, where: str = "of this array") -> str:
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
+        while base.subdtype is not None:  # a sub-array of sub-arrays: NumPy doesn't join them
+            base, inner = base.subdtype
+            shape += inner
         return f"({','.join(map(str, shape))}){_of_dtype(base, where)}"
     if dtype.names is not None:
         fields = [
@@ -141,8 +144,12 @@ def _of_descr(descr: Any) -> tuple[str, int]:
     """
     fields = []
     offset = 0
-    for title, type_, *shape in descr:
+    for number, (title, type_, *shape) in enumerate(descr):
         name = title[1] if isinstance(title, tuple) else title
+        if len(shape) > 1:
+            raise TypeError(f"__array_interface__: {descr[number]!r} in 'descr' has too many parts")
+        if not name and not (isinstance(type_, str) and type_[1:2] == "V"):  # no padding
+            name = f"f{number}"
         if isinstance(type_, str):
             order, kind, size, unit = _typestr(type_)
             format_ = _of_typestr(order, kind, size, f"of the field '{name}'", unit)

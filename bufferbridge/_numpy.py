@@ -112,8 +112,8 @@ def _dtype(description: Any) -> np.dtype[Any]:
     if isinstance(description, str):
         return np.dtype(description)
     if len(description) == 2:
-        item, count = description
-        return np.dtype((_dtype(item), (count,)))
+        item, shape = description
+        return np.dtype((_dtype(item), shape))
     names, items, offsets, itemsize = description
     formats = [_dtype(item) for item in items]
     fields: Any = {"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize}

@@ -205,10 +205,10 @@ def _set_hooks() -> None:
     lib.bb_set_hooks(id(hooks))
 
 
-def _describe_buffer(exporter: Any, format_: str, itemsize: int) -> str | None:
+def _describe_buffer(exporter: Any, format_: str, itemsize: int, ndim: int) -> str | None:
     from ._formats import of_exporter  # only where there are records
 
-    return of_exporter(exporter, format_, itemsize)
+    return of_exporter(exporter, format_, itemsize, ndim)
 
 
 def _describe_interface(owner: Any, interface: dict[str, Any]) -> tuple[str, int]:

@@ -21,21 +21,31 @@ void bb_release_later(bb_node *node)
                                                   memory_order_relaxed));
 }
 
+/* Releasing may run any Python code (__del__, __release_buffer__), and must not disturb an exception
+ * that is on its way. */
+static void drop_buffer(bb_buffer *b)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (b->view.obj != NULL)
+        PyBuffer_Release(&b->view);
+    Py_XDECREF(b->interface);
+    Py_XDECREF(b->description);
+    PyMem_RawFree(b);
+    if (PyErr_Occurred())
+        PyErr_WriteUnraisable(NULL);
+    PyErr_Restore(type, value, traceback);
+}
+
 void bb_release_now(bb_node *node)
 {
-    /* Releasing may run any Python code (__del__, __release_buffer__), and must not disturb an
-     * exception that is on its way. */
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     if (node->is_buffer) {
         bb_buffer *b = (bb_buffer *)node;
         bb.pinned_buffers--;
         bb.pinned_bytes -= b->len;
-        if (b->view.obj != NULL)
-            PyBuffer_Release(&b->view);
-        Py_XDECREF(b->interface);
-        Py_XDECREF(b->description);
-        PyMem_RawFree(b);
+        drop_buffer(b);
     } else {
         bb_handle *h = (bb_handle *)node;
         bb.python_objects--;
@@ -233,6 +243,38 @@ static int derives_from(PyObject *o, const char *name)
     return 0;
 }
 
+/* What the package said of NumPy's dtypes. A dtype is known by its address, which it keeps as long as
+ * we hold it, and by its format: its names can be changed in place. */
+static struct { PyObject *dtype, *format, *description; } described[64];
+
+static PyObject *describe_dtype(PyObject *array, const bb_buffer *b)
+{
+    PyObject *dtype = PyObject_GetAttrString(array, "dtype"), *description;
+    if (dtype == NULL)
+        return NULL;
+    size_t i = ((uintptr_t)dtype >> 4) % (sizeof described / sizeof *described);
+    if (described[i].dtype == dtype && strcmp(PyBytes_AS_STRING(described[i].format), b->format) == 0) {
+        Py_DECREF(dtype);
+        return Py_NewRef(described[i].description);
+    }
+    PyObject *format = PyBytes_FromString(b->format);
+    description = format == NULL ? NULL :
+        PyObject_CallFunction(bb.describe_buffer, "OsLL", array, b->format, (long long)b->itemsize,
+                              (long long)b->ndim);
+    if (description == NULL) {
+        Py_XDECREF(format);
+        Py_DECREF(dtype);
+        return NULL;
+    }
+    PyObject *old[3] = {described[i].dtype, described[i].format, described[i].description};
+    described[i].dtype = dtype;
+    described[i].format = format;
+    described[i].description = Py_NewRef(description);
+    for (int k = 0; k < 3; k++)
+        Py_XDECREF(old[k]); /* last: it may run any code */
+    return description;
+}
+
 /* What NumPy and ctypes export for records does not always tell where the fields are. Their types do. */
 static int ask_exporter(bb_buffer *b, PyObject *o)
 {
@@ -242,6 +284,8 @@ static int ask_exporter(bb_buffer *b, PyObject *o)
     /* ctypes exports packed structures and unions as 'B'. */
     if (kind != BB_K_NONE && kind != BB_K_U8)
         return 0;
+    if (kind == BB_K_NONE && strchr(b->format, 'T') != NULL && derives_from(o, "numpy.ndarray"))
+        return set_description(b, describe_dtype(o, b));
     if (PyMemoryView_Check(o))
         base = PyMemoryView_GET_BASE(o);
     if (base == NULL)
@@ -250,8 +294,8 @@ static int ask_exporter(bb_buffer *b, PyObject *o)
           (derives_from(base, "numpy.ndarray") || derives_from(base, "numpy.generic"))) &&
         !derives_from(base, "_ctypes."))
         return 0;
-    return set_description(b, PyObject_CallFunction(bb.describe_buffer, "OsL", base, b->format,
-                                                    (long long)b->itemsize));
+    return set_description(b, PyObject_CallFunction(bb.describe_buffer, "OsLL", base, b->format,
+                                                    (long long)b->itemsize, (long long)b->ndim));
 }
 
 static int acquire_buffer(PyObject *o, bb_value *v)
@@ -315,9 +359,7 @@ static int acquire_buffer(PyObject *o, bb_value *v)
     if (ask_exporter(b, o) == 0 && finish(b, o, v) > 0)
         return 1;
 fail:
-    PyBuffer_Release(view);
-    Py_XDECREF(b->description);
-    PyMem_RawFree(b);
+    drop_buffer(b);
     return -1;
 }
 
@@ -392,10 +434,8 @@ static int acquire_interface(PyObject *o, PyObject *interface, bb_value *v)
         goto fail;
     if (finish(b, o, v) > 0)
         return 1;
-    Py_CLEAR(b->interface);
 fail:
-    Py_XDECREF(b->description);
-    PyMem_RawFree(b);
+    drop_buffer(b);
     return -1;
 }
 

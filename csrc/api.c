@@ -59,6 +59,12 @@ static int api_item(PyObject *o, int64_t i, bb_value *v)
     return r;
 }
 
+/* Item i of a sequence as it is: new. */
+static PyObject *api_object_item(PyObject *o, int64_t i) { return PySequence_GetItem(o, i); }
+
+static int64_t api_is_tuple(PyObject *o) { return PyTuple_Check(o); }
+static int64_t api_is_list(PyObject *o) { return PyList_Check(o); }
+
 /* New list: of the (key, value) tuples of a dict, of a set's elements, of a namedtuple's names, or of
  * any other iterable's elements. */
 static PyObject *api_items(PyObject *o)
@@ -285,7 +291,7 @@ static bb_state *api_state(void) { return &bb; }
 #define F(name) {#name, (void *)api_##name}
 static const struct { const char *name; void *function; } functions[] = {
     F(str), F(bigint), F(box), F(tuple_new), F(tuple_set), F(list_new), F(list_set), F(namedtuple),
-    F(unbox), F(acquire), F(clear), F(length), F(item), F(items), F(getattr), F(setattr), F(dir),
+    F(unbox), F(acquire), F(clear), F(length), F(item), F(items), F(object_item), F(is_tuple), F(is_list), F(getattr), F(setattr), F(dir),
     F(repr), F(call), F(gil_ensure), F(gil_release), F(gil_held), F(enter_recursion),
     F(leave_recursion), F(hold), F(decref), F(incref),
     F(release_later), F(drain), F(grow_roots), F(new_julia), F(raise), F(fetch), F(restore),

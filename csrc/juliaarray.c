@@ -120,6 +120,18 @@ int bb_array_usable(bb_array *a)
 
 typedef struct { int64_t start, step, count; } axis; /* count -1: one index, no axis remains */
 
+/* A value that is assigned. Where there are references to Python objects in the array's memory (or where
+ * it looks like that: Julia knows), it goes to Julia as the object it is. */
+static int assigned_value(bb_array *a, PyObject *value, bb_value *v)
+{
+    if (a->format == NULL || strchr(a->format, 'O') == NULL)
+        return bb_from_python(value, v);
+    v->tag = BB_OBJECT;
+    v->a.p = value;
+    v->owner = NULL;
+    return 0;
+}
+
 /* ARRAY_GET or ARRAY_SET, of one item or of a view. */
 static PyObject *array_helper(enum bb_helper h, bb_array *a, const axis *axes, int item,
                               PyObject *value)
@@ -137,7 +149,7 @@ static PyObject *array_helper(enum bb_helper h, bb_array *a, const axis *axes, i
     args[2].a.i = item;
     if (value != NULL) {
         n = 4;
-        if (bb_from_python(value, &args[3]) < 0)
+        if (assigned_value(a, value, &args[3]) < 0)
             return NULL;
     }
     if (bb_call_helper(h, args, n, &result) == 0)
@@ -252,7 +264,7 @@ static PyObject *field(enum bb_helper h, bb_array *a, PyObject *name, PyObject *
     args[0].a.p = a->base.jl;
     if (bb_from_python(name, &args[1]) < 0)
         return NULL;
-    if (value != NULL && bb_from_python(value, &args[2]) < 0)
+    if (value != NULL && assigned_value(a, value, &args[2]) < 0)
         ready = 0;
     if (ready && bb_call_helper(h, args, n, &result) == 0)
         out = bb_to_python(&result);

@@ -6,6 +6,10 @@ fieldsof(::Type{Packed{names,Ss,offsets,size}}) where {names,Ss,offsets,size} =
 fieldsof(::Type{S}) where {S} =
     (fieldnames(S), fieldtypes(S), ntuple(i -> Int(fieldoffset(S, i)), fieldcount(S)))
 
+"Whether the items have fields with names."
+hasfields(::Type{S}) where {S} = S <: Packed ||
+    !(S <: MemoryType) && isbitstype(S) && !isprimitivetype(S) && !(S <: Union{Tuple,FixedString,RawBytes})
+
 """
     column(a::AbstractArray, name::Symbol)
 
@@ -26,8 +30,6 @@ column(a::AbstractArray, name::Symbol) = column(a, Val(name))
     return :($(Ss[i]), $(Int(offsets[i])))
 end
 
-hasfields(::Type{S}) where {S} = S <: Packed || isbitstype(S) && isstructtype(S) && !(S <: Union{Tuple,FixedString,RawBytes})
-
 @inline function column(a::PyStridedArray{T,N,S}, name::Val) where {T,N,S}
     F, offset = fieldplace(S, name)
     return PyStridedArray{valuetype(F),N,F}(bytesof(flat(a)), getfield(a, :offset) * sizeof(eltype(flat(a))) + offset,
@@ -35,7 +37,7 @@ hasfields(::Type{S}) where {S} = S <: Packed || isbitstype(S) && isstructtype(S)
 end
 @inline function column(a::Union{Array{T,N},PyArray{T,N}}, name::Val) where {T,N}
     F, offset = fieldplace(T, name)
-    return PyStridedArray{F,N,F}(bytesof(vec(data(a))), offset, densestrides(size(a), sizeof(T)), size(a), isreadonly(a))
+    return PyStridedArray{F,N,F}(bytesof(vec(data(a))), offset, densestrides(size(a), Base.elsize(data(a))), size(a), isreadonly(a))
 end
 @inline function column(a::PyIndirectArray{T,N,S}, name::Val) where {T,N,S}
     F, offset = fieldplace(S, name)
@@ -81,6 +83,8 @@ function recordarray(::Type{T}, a::AbstractArray) where {T}
     S = memorytype(a)
     samelayout(T, S) || throw(ArgumentError(
         "$T is not laid out as these records are.\n\n" * sprint(showlayouts, T, S)))
+    Base.elsize(Vector{T}) == sizeof(T) || throw(ArgumentError(
+        "items of $T, of $(sizeof(T)) bytes, are $(Base.elsize(Vector{T})) bytes apart in Julia, and these are not"))
     return retyped(T, a)
 end
 

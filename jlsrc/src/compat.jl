@@ -127,5 +127,5 @@ end
 
 # Numbers and characters that one element may consist of, and a tuple in it. Before 1.10 (tried: 1.5) a tuple
 # of many items is compiled item by item, and too many crash the compiler; later it is compiled as memory.
-const MAX_TUPLE = VERSION >= v"1.10.0-DEV" ? 1 << 13 : 1 << 12
-const MAX_LEAVES = VERSION >= v"1.10.0-DEV" ? 1 << 20 : 1 << 12
+const MAX_TUPLE = VERSION >= v"1.10.0-DEV" ? 1 << 13 : 1 << 10
+const MAX_LEAVES = VERSION >= v"1.10.0-DEV" ? 1 << 20 : 1 << 10

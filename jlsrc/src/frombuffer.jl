@@ -41,7 +41,6 @@ isnatural(b::BufferInfo) =
     b.kind != 0 && (b.flags & (ALIGNED | SWAPPED)) == ALIGNED && b.suboffsets == C_NULL
 
 elements(b::BufferInfo) = elements(unsafe_string(b.format), b.itemsize)
-memorytype(b::BufferInfo) = memorytype(elements(b))
 
 """
     frombuffer(v::Ptr{Value}) -> AbstractArray
@@ -198,8 +197,9 @@ end
 "The one item in the buffer of `v`: a NumPy scalar."
 function itemof(v::Ptr{Value})
     b = unsafe_load(geta(Ptr{BufferInfo}, v))
-    return GC.@preserve v load(memorytype(b), b.ptr)
+    return itemof(elements(b), b.ptr)
 end
+itemof(::Elements{S}, p::Ptr{UInt8}) where {S} = load(S, p)
 
 "A TypeError for Python, from Julia code of the bridge."
 struct PyTypeError <: Exception

@@ -28,6 +28,10 @@ end
 function arrayset(@nospecialize(x::AbstractArray), axes::Int64, item::Bool, @nospecialize(value))
     isreadonly(memoryof(x)) && throwreadonly()
     I = indices(x, Ptr{Int64}(axes), ndims(x))
+    if value isa PyObject
+        item ? (x[I...] = elementof(eltype(x), value)) : assign!(view(x, I...), value)
+        return nothing
+    end
     # None is what a missing element was in Python.
     value === nothing && !(Nothing <: eltype(x)) && Missing <: eltype(x) && (value = missing)
     if item
@@ -44,7 +48,9 @@ memoryof(x::AbstractArray) = isderived(x) ? memoryof(parent(x)) : x
 
 # What Python assigns to an element, where convert does not do it: records from tuples, field by field, and
 # tuples (sub-arrays) from lists and arrays.
-element(::Type, @nospecialize(value)) = value
+element(::Type{T}, value) where {T} =
+    value isa Tuple && !(value isa T) && isbitstype(T) && hasfields(T) ?
+    T(map(element, fieldtypes(T), value)...) : value # the user's structs, by their constructors
 
 function element(::Type{T}, value::Union{Tuple,NamedTuple,PyRecord}) where {T<:Record}
     names = fieldnames(recordfields(T))
@@ -68,11 +74,38 @@ end
 
 element(::Type{T}, value::Integer) where {T<:Enum} = T(value)
 
-# The user's structs, by their constructors.
-element(::Type{T}, value::Tuple) where {T} = value isa T || !isbitstype(T) || !isstructtype(T) ? value :
-    T(map(element, fieldtypes(T), value)...)
-
 assign!(x::AbstractArray, @nospecialize(value)) = fill!(x, element(eltype(x), value))
+
+# Where there are references to Python objects in memory, C gives the object that is assigned as it is, so that
+# what becomes an element is that very object and not what it would be in Julia.
+elementof(::Type{PyObject}, o::PyObject) = o
+elementof(::Type{T}, o::PyObject) where {T} = element(T, unboxed(o))
+elementof(::Type{T}, o::PyObject) where {T<:Record} = pyis(o, API.is_tuple) ?
+    element(T, Tuple(objectfields(o, fieldtypes(recordfields(T))))) : element(T, unboxed(o))
+elementof(::Type{T}, o::PyObject) where {T<:Tuple} = pyis(o, API.is_tuple) || pyis(o, API.is_list) ?
+    element(T, Tuple(objectfields(o, fieldtypes(T)))) : element(T, unboxed(o))
+
+function unboxed(o::PyObject)
+    value = GC.@preserve o unbox(pointerof(o))
+    return value isa AbstractArray{<:Any,0} ? value[] : value
+end
+pyis(o::PyObject, f) = GC.@preserve o ccall(f, Int64, (Ptr{Cvoid},), pointerof(o)) != 0
+pylength(o::PyObject) = GC.@preserve o @api length(pointerof(o)::Ptr{Cvoid})::Int64
+pyitem(o::PyObject, i) = GC.@preserve o owned(@api object_item(pointerof(o)::Ptr{Cvoid}, (i - 1)::Int64)::Ptr{Cvoid})
+
+# Fields too few or too many are left for `element` to refuse.
+objectfields(o::PyObject, types) = Any[i <= length(types) ? elementof(types[i], pyitem(o, i)) : nothing for i in 1:pylength(o)]
+
+function assign!(x::AbstractArray, o::PyObject)
+    T = eltype(x)
+    if pyis(o, API.is_list) || pyis(o, API.is_tuple) && !(T <: Union{Record,Tuple})
+        assign!(x, T[elementof(T, pyitem(o, i)) for i in 1:pylength(o)])
+    else
+        value = T <: Record && pyis(o, API.is_tuple) ? o : unboxed(o)
+        value isa AbstractArray ? assign!(x, value) : fill!(x, elementof(T, o))
+    end
+    return nothing
+end
 
 # NumPy's axes of sub-arrays, the last ones, are the tuples' here.
 function assign!(x::AbstractArray{T}, value::AbstractArray{<:Number}) where {T<:Tuple}
@@ -97,10 +130,16 @@ function assign!(x::AbstractArray{T,N}, value::AbstractArray) where {T,N}
         throw(DimensionMismatch(
             "could not broadcast an array of shape $(size(value)) into shape $(size(x))"))
     source = extra == 0 ? value : reshape(value, sizes)
-    source = overlap(x, source) ? copy(source) : source
-    x .= eltype(source) <: eltype(x) || !isstructtype(eltype(x)) ? source : element.(Ref(eltype(x)), source)
+    if convertible(eltype(source), eltype(x))
+        x .= overlap(x, source) ? copy(source) : source
+    else # first all, so that nothing is written if one can't be converted
+        x .= [convert(T, element(T, v)) for v in source]
+    end
     return nothing
 end
+
+# Whether every value of the one type converts to the other.
+convertible(::Type{S}, ::Type{T}) where {S,T} = S <: T || S <: Real && T <: AbstractFloat
 
 # Python may hand us two arrays of the same memory that Julia believes to be unrelated.
 function overlap(a::AbstractArray, b::AbstractArray)
@@ -165,7 +204,15 @@ end
 dtype(@nospecialize(S)) = dtype(describe(S, "its elements"), S)
 dtype(d::Union{Plain,Swap}, S) =
     S <: ObjectReference ? "O" : typestr(valuetype(S), d isa Swap ? SWAPPED_MARK : NATIVE_IS_LITTLE ? '<' : '>')
-dtype(d::Items, S) = (dtype(d.S), d.n)
+function dtype(d::Items, S)
+    shape = [d.n]
+    inner = d.S
+    while (next = describe(inner, "its elements")) isa Items
+        push!(shape, next.n)
+        inner = next.S
+    end
+    return (dtype(inner), Tuple(shape))
+end
 dtype(d::Fields, S) = (Tuple(d.names), Tuple(Any[dtype(T) for T in d.Ss]), Tuple(d.offsets), d.size)
 
 typestr(::Type{FixedString{'s',N,U}}, order) where {N,U} = "S$N"

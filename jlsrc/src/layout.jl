@@ -49,7 +49,8 @@ elementreason(::Type{T}) where {T} = (f = formatof(T); f isa NotShared ? f.reaso
 
 function stridesof(x::Array{T,N}) where {T,N}
     isbitstype(T) || return NotShared(elementreason(T))
-    return Layout{N,T}(pointer(x), size(x), densestrides(size(x), sizeof(T)), false,
+    # Items of some primitive types (of 24 bits, say) are further apart than their size.
+    return Layout{N,T}(pointer(x), size(x), densestrides(size(x), Base.elsize(x)), false,
                      N == 1 ? x : nothing)
 end
 
@@ -57,7 +58,7 @@ end
 function stridesof(x::DenseArray{T,N}) where {T,N}
     isbitstype(T) || return NotShared(elementreason(T))
     try
-        return Layout{N,T}(pointer(x), size(x), strides(x) .* sizeof(T), false, nothing)
+        return Layout{N,T}(pointer(x), size(x), strides(x) .* Base.elsize(x), false, nothing)
     catch # of the contract's functions one is missing
         return NotShared("a $(nameof(typeof(x))) doesn't tell the address of its memory")
     end

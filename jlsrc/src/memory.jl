@@ -50,6 +50,12 @@ hasobjects(::Type{ObjectReference}) = true
 hasobjects(::Type{Repeated{N,S}}) where {N,S} = hasobjects(S)
 hasobjects(::Type{<:Packed{names,Ss}}) where {names,Ss} = any(hasobjects, Ss.parameters)
 
+"Whether a Julia type has bytes between or after its fields that belong to none."
+function haspadding(::Type{S}) where {S}
+    (isprimitivetype(S) || fieldcount(S) == 0) && return false
+    return any(haspadding, unique(fieldtypes(S))) || sizeof(S) != sum(sizeof, fieldtypes(S))
+end
+
 swapbytes(x) = bswap(x)
 swapbytes(x::Complex) = Complex(swapbytes(real(x)), swapbytes(imag(x)))
 swapbytes(x::Bool) = x
@@ -63,9 +69,15 @@ swapbytes(x::FixedString{C,N,U}) where {C,N,U} = FixedString{C,N,U}(map(bswap, x
 The element that lies at `p` as an `S`; any alignment will do.
 """
 @inline load(::Type{S}, p::Ptr{UInt8}) where {S} = unsafe_load(Ptr{S}(p))
+@inline load(::Type{Bool}, p::Ptr{UInt8}) = unsafe_load(p) != 0x00 # as C has it: any other byte is true
 @inline load(::Type{Swapped{T}}, p::Ptr{UInt8}) where {T} = swapbytes(unsafe_load(Ptr{T}(p)))
-@inline load(::Type{Repeated{N,S}}, p::Ptr{UInt8}) where {N,S} =
-    ntuple(i -> load(S, p + (i - 1) * memorysize(S)), Val(N))
+@inline function load(::Type{Repeated{N,S}}, p::Ptr{UInt8}) where {N,S}
+    N <= 16 && return ntuple(i -> load(S, p + (i - 1) * memorysize(S)), Val(N))
+    V = valuetype(S)
+    items = V[load(S, p + (i - 1) * memorysize(S)) for i in 1:N]
+    isbitstype(V) || return NTuple{N,V}(items)
+    return GC.@preserve items unsafe_load(Ptr{NTuple{N,V}}(pointer(items))) # nothing is compiled item by item
+end
 # With the GIL, so that nobody frees the object before it is ours.
 load(::Type{ObjectReference}, p::Ptr{UInt8}) = withgil() do
     o = unsafe_load(Ptr{Ptr{Cvoid}}(p))
@@ -86,6 +98,11 @@ end
 Writes `v`, a `valuetype(S)`, to `p` as an `S`: the fields of records, and not what lies between them.
 """
 @inline store!(::Type{S}, p::Ptr{UInt8}, v) where {S} = unsafe_store!(Ptr{S}(p), v)
+@generated function store!(::Type{S}, p::Ptr{UInt8}, v) where {S<:Union{NamedTuple,Tuple}}
+    parts = haspadding(S) ? [:(store!($(fieldtype(S, i)), p + $(Int(fieldoffset(S, i))), getfield(v, $i)))
+                             for i in 1:fieldcount(S)] : [:(unsafe_store!(Ptr{S}(p), v))]
+    return Expr(:block, Expr(:meta, :inline), parts..., :(return nothing))
+end
 @inline store!(::Type{Swapped{T}}, p::Ptr{UInt8}, v) where {T} = unsafe_store!(Ptr{T}(p), swapbytes(v))
 @inline function store!(::Type{Repeated{N,S}}, p::Ptr{UInt8}, v) where {N,S}
     for i in 1:N

@@ -15,8 +15,13 @@ struct FormatError <: Exception
     reason::String
 end
 
-Base.showerror(io::IO, e::FormatError) =
-    print(io, "format \"", e.format, "\": ", e.reason, " (at character ", e.position, ")")
+function Base.showerror(io::IO, e::FormatError)
+    # Of a long format the part around the place.
+    from, to = length(e.format) <= 120 ? (1, length(e.format)) : (max(1, e.position - 40), e.position + 40)
+    shown = SubString(e.format, nextind(e.format, 0, from), thisind(e.format, nextind(e.format, 0, min(to, length(e.format)))))
+    print(io, "format \"", from > 1 ? "..." : "", shown, to < length(e.format) ? "..." : "", "\": ", e.reason,
+          " (at character ", e.position, ")")
+end
 
 const NATIVE_IS_LITTLE = ENDIAN_BOM == 0x04030201
 
@@ -57,7 +62,10 @@ struct Item
     leaves::Int              # numbers and characters in it
     ispadding::Bool
 end
-Item(S, alignment, leaves) = Item(S, memorysize(S), alignment, leaves, false)
+Item(S, size, alignment, leaves) = Item(S, size, alignment, leaves, false)
+
+# Types are made here by the thousand, so that nothing may be compiled for each.
+ismemorytype(@nospecialize(S)) = S <: MemoryType
 
 mutable struct FormatParser
     format::String
@@ -70,7 +78,7 @@ end
 FormatParser(format, reading) =
     FormatParser(format, Vector{UInt8}(codeunits(format)), 1, '@', 0, reading)
 
-const MAX_DEPTH = 64
+const MAX_DEPTH = 32
 const MAX_BYTES = typemax(Int32) # of one element
 
 # Bytes as characters: all that means something is ASCII.
@@ -134,8 +142,8 @@ function repeated(p, item::Item, n, start)
     leaves, o1 = Base.mul_with_overflow(max(item.leaves, 1), n)
     size, o2 = Base.mul_with_overflow(item.size, n)
     checksize(p, o1 || n > MAX_TUPLE ? typemax(Int) : leaves, o2 ? typemax(Int) : size, start)
-    plain = isplain(item.S) && n > 0 # NTuple{0} would not know of what it has none
-    return Item(plain ? NTuple{n,item.S} : Repeated{n,item.S}, size, item.alignment, leaves, false)
+    plain = !ismemorytype(item.S) && n > 0 # NTuple{0} would not know of what it has none
+    return Item(plain ? NTuple{n,item.S} : Repeated{n,item.S}, size, item.alignment, leaves)
 end
 
 function checksize(p, leaves, size, start)
@@ -173,7 +181,7 @@ end
 
 function rawbytes(p, n, start)
     checksize(p, n > MAX_TUPLE ? typemax(Int) : n, n, start)
-    return Item(RawBytes{n}, 1, n)
+    return Item(RawBytes{n}, n, 1, n)
 end
 
 function parsecode(p, count, start)
@@ -215,37 +223,37 @@ function parsecode(p, count, start)
         # Its type is made only if it has a name: padding may be long.
         return Item(RawBytes, count, 1, 0, true)
     elseif code == 'O'
-        return Item(ObjectReference, sizeof(Ptr{Cvoid}), 1)
+        return Item(ObjectReference, sizeof(Ptr{Cvoid}), sizeof(Ptr{Cvoid}), 1)
     elseif code == '&'
         isswapped(p) && reject(p, "pointers of another machine can't be used", at)
         p.depth += 1
         p.depth <= MAX_DEPTH || reject(p, "pointers can't be nested more than $MAX_DEPTH deep", at)
         S = parseitem(p).S
         p.depth -= 1
-        return number(p, Ptr{isplain(S) && isconcretetype(S) ? S : Cvoid})
+        return number(p, Ptr{ismemorytype(S) || !isconcretetype(S) ? Cvoid : S})
     end
     reason = get(UNSUPPORTED_CODES, code, nothing)
     reason === nothing || reject(p, reason, at)
     reject(p, "'$(p.format[thisind(p.format, at)])' is no code of an element", at)
 end
 
-function number(p, ::Type{T}) where {T}
+function number(p, @nospecialize(T), size = Core.sizeof(T))
     isswapped(p) && T <: Ptr && reject(p, "pointers of another machine can't be used", p.at - 1)
-    S = isswapped(p) && sizeof(T) > 1 ? Swapped{T} : T
-    return Item(S, T <: Complex ? sizeof(T) ÷ 2 : sizeof(T), 1)
+    S = isswapped(p) && size > 1 ? Swapped{T} : T
+    return Item(S, size, T <: Complex ? size ÷ 2 : size, 1)
 end
 
 function longdouble(p, at, complex)
     LONG_DOUBLE_BITS == 53 && return number(p, complex ? ComplexF64 : Float64)
     LONG_DOUBLE_BITS == 0 && reject(p, "long double (g) is not known on this kind of machine", at)
     T = complex ? Complex{LongDouble} : LongDouble
-    return Item(isswapped(p) ? Swapped{T} : T, C_LONG_DOUBLE_ALIGNMENT, complex ? 4 : 2)
+    return Item(isswapped(p) ? Swapped{T} : T, sizeof(T), C_LONG_DOUBLE_ALIGNMENT, complex ? 4 : 2)
 end
 
 function text(p, code, count, ::Type{U}, start) where {U}
     checksize(p, count > MAX_TUPLE ? typemax(Int) : count, count * sizeof(U), start)
     T = FixedString{code,count,U}
-    return Item(isswapped(p) && sizeof(U) > 1 && count > 0 ? Swapped{T} : T, sizeof(U), count)
+    return Item(isswapped(p) && sizeof(U) > 1 && count > 0 ? Swapped{T} : T, count * sizeof(U), sizeof(U), count)
 end
 
 "The name after an item, `:name:`, or nothing."
@@ -275,6 +283,7 @@ function parserecord(p::FormatParser, start)
     offset = 0
     alignment = 1
     paddings = 0
+    padding = nothing
     leaves = 0
     while true
         skipspace(p)
@@ -300,6 +309,7 @@ function parserecord(p::FormatParser, start)
         if item.ispadding
             if name === nothing
                 paddings += 1
+                padding = item
                 offset += item.size
                 checksize(p, 0, offset, at)
                 continue
@@ -320,14 +330,15 @@ function parserecord(p::FormatParser, start)
         p.reading.padsnested && isaligned(p) && (offset = padded)
     elseif isempty(items)
         paddings > 0 || reject(p, "the element's code is missing")
+        paddings == 1 && padding.S !== RawBytes && return padding # a sub-array of bytes
         return rawbytes(p, offset, start)
     elseif length(items) == 1 && names[1] === nothing && offsets[1] == 0 && paddings == 0
         return items[1]
     end
     bad = findfirst(k -> offsets[k] + items[k].size > offset, eachindex(items))
     bad === nothing || reject(p, "the field reaches beyond the end of its record, which has $offset bytes", starts[bad])
-    S = recordtype(fieldnames!(names), map(i -> i.S, items), offsets, offset)
-    return Item(S, offset, alignment, leaves, false)
+    S = recordtype(fieldnames!(names), Any[i.S for i in items], offsets, offset)
+    return Item(S, offset, alignment, leaves)
 end
 
 # Fields without a name get the names that NumPy gives them.
@@ -346,14 +357,14 @@ function fieldnames!(names)
 end
 
 "A NamedTuple where Julia would lay out the fields in the same way, otherwise a `Packed`."
-function recordtype(names, Ss, offsets, size)
-    if all(isplain, Ss)
-        T = NamedTuple{names,Tuple{Ss...}}
-        if sizeof(T) == size && all(i -> fieldoffset(T, i) == offsets[i], eachindex(offsets))
+function recordtype(@nospecialize(names::Tuple), Ss::Vector{Any}, offsets::Vector{Int}, size::Int)
+    if !any(ismemorytype, Ss)
+        T = NamedTuple{names,Core.apply_type(Tuple, Ss...)}
+        if Core.sizeof(T) == size && all(i -> fieldoffset(T, i) == offsets[i], eachindex(offsets))
             return T
         end
     end
-    return Packed{names,Tuple{Ss...},Tuple(offsets),size}
+    return Packed{names,Core.apply_type(Tuple, Ss...),Core.tuple(offsets...),size}
 end
 
 "One reading of the whole format: the element, and its size with the padding that alignment adds at the end."
@@ -364,13 +375,14 @@ function parseformat(format::String, reading::Reading)
 end
 
 # An element followed by padding.
-padded(item::Item, itemsize) = padded(item.S, item.size, itemsize)
-padded(::Type{S}, size, itemsize) where {S} =
-    size == itemsize ? S : recordtype((:f0,), [S], [0], itemsize)
-padded(::Type{Packed{names,Ss,offsets,size}}, _, itemsize) where {names,Ss,offsets,size} =
-    recordtype(names, collect(Type, Ss.parameters), collect(Int, offsets), itemsize)
-padded(::Type{NT}, size, itemsize) where {names,NT<:NamedTuple{names}} = size == itemsize ? NT :
-    recordtype(names, collect(Type, fieldtypes(NT)), Int[fieldoffset(NT, i) for i in 1:fieldcount(NT)], itemsize)
+function padded(item::Item, itemsize)
+    item.size == itemsize && return item.S
+    S = item.S
+    S <: Packed && return recordtype(S.parameters[1], Any[S.parameters[2].parameters...], Int[S.parameters[3]...], itemsize)
+    S <: NamedTuple || return recordtype((:f0,), Any[S], [0], itemsize)
+    return recordtype(S.parameters[1], Any[S.parameters[2].parameters...],
+                      Int[fieldoffset(S, i) for i in 1:fieldcount(S)], itemsize)
+end
 
 """
     memorytype(format, itemsize) -> S
@@ -380,20 +392,25 @@ otherwise a [`MemoryType`](@ref). `valuetype(S)` is the elements' type. `itemsiz
 
 Throws [`FormatError`](@ref).
 """
-memorytype(format::String, itemsize::Int) = memorytype(elements(format, itemsize))
+memorytype(format::String, itemsize::Int) = typeof(elements(format, itemsize)).parameters[1]
 
 "The elements of an exporter, for dispatch on their memory type `S`: faster on a value than on a type."
 struct Elements{S} end
-memorytype(::Elements{S}) where {S} = S
 
 function elements(format::String, itemsize::Int)
-    return get!(ELEMENTS, (format, itemsize)) do
-        Elements{findreading(format, itemsize)}()
-    end
+    i = get(PARSED, (format, itemsize), 0)
+    i == 0 || return ELEMENTS[i]
+    e = Core.apply_type(Elements, findreading(format, itemsize)).instance
+    length(ELEMENTS) < MAX_PARSED || (empty!(PARSED); empty!(ELEMENTS))
+    push!(ELEMENTS, e)
+    PARSED[(format, itemsize)] = length(ELEMENTS)
+    return e
 end
 
-"What formats with their itemsizes were found to mean. Who looks here has the GIL."
-const ELEMENTS = Dict{Tuple{String,Int},Elements}()
+"What formats with their itemsizes were found to mean: places in ELEMENTS. Who looks here has the GIL."
+const PARSED = Dict{Tuple{String,Int},Int}()
+const ELEMENTS = Any[]
+const MAX_PARSED = 10_000
 
 function findreading(format, itemsize)
     sizes = Int[]

@@ -95,7 +95,7 @@ function describe(@nospecialize(S), place)
     isbitstype(S) || throw(NotShared(notbits(S, place)))
     S === LongDouble && return Plain("g", C_LONG_DOUBLE_ALIGNMENT)
     S === Complex{LongDouble} && return Plain("Zg", C_LONG_DOUBLE_ALIGNMENT)
-    S <: FixedString && return Plain(textcode(S), sizeof(eltype(fieldtype(S, 1))))
+    S <: FixedString && return Plain(textcode(S), sizeof(codeunit(S)))
     S <: RawBytes && return Plain("$(sizeof(S))x", 1)
     S <: Ptr && return describe(UInt, place) # NumPy doesn't know P
     S <: Enum && return describe(Base.Enums.basetype(S), place)
@@ -118,7 +118,9 @@ describememory(::Type{Packed{names,Ss,offsets,size}}, place) where {names,Ss,off
 
 textcode(::Type{FixedString{C,N,U}}) where {C,N,U} = "$N$C"
 
-ishomogeneous(S) = fieldcount(S) > 0 && all(isequal(fieldtype(S, 1)), fieldtypes(S))
+# Without gaps, that is: those that alignment makes are no part of an item.
+ishomogeneous(S) = fieldcount(S) > 0 && all(isequal(fieldtype(S, 1)), fieldtypes(S)) &&
+                   sizeof(S) == fieldcount(S) * sizeof(fieldtype(S, 1))
 
 # StaticArrays' arrays and the like: an array type whose only field is a tuple of its elements.
 isarraywrapper(S) = S <: AbstractArray && fieldcount(S) == 1 && fieldtype(S, 1) <: Tuple &&
@@ -147,7 +149,7 @@ notbits(S, place) =
 
 # Names the first field that is no plain memory.
 function fieldpath(@nospecialize(S), place)
-    if isconcretetype(S) && isstructtype(S) && !ismutabletype(S) && !(S <: Tuple)
+    if isconcretetype(S) && isstructtype(S) && !ismutabletype(S)
         for (name, T) in zip(fieldnames(S), fieldtypes(S))
             isbitstype(T) || return fieldpath(T, "the field '$name' of $(nameof(S)) in $place")
         end

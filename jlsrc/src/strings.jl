@@ -32,7 +32,8 @@ function Base.ncodeunits(s::FixedString{C,N}) where {C,N}
 end
 Base.ncodeunits(s::FixedString{'p',N}) where {N} = N == 0 ? 0 : min(Int(s.units[1]), N - 1)
 
-Base.codeunit(::FixedString{C,N,U}) where {C,N,U} = U
+Base.codeunit(::Type{FixedString{C,N,U}}) where {C,N,U} = U
+Base.codeunit(s::FixedString) = codeunit(typeof(s))
 @inline function Base.codeunit(s::FixedString, i::Integer)
     @boundscheck checkbounds(s, i)
     return s.units[i]

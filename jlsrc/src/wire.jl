@@ -88,7 +88,7 @@ const HELPERS = (:getattr, :setattr, :dirof, :reprof, :strof, :hashof, :compare,
 # ------------------------------------------------------------- functions
 
 const API_NAMES = (:str, :bigint, :box, :tuple_new, :tuple_set, :list_new, :list_set, :namedtuple,
-                   :unbox, :acquire, :clear, :length, :item, :items, :getattr, :setattr, :dir, :repr,
+                   :unbox, :acquire, :clear, :length, :item, :items, :object_item, :is_tuple, :is_list, :getattr, :setattr, :dir, :repr,
                    :call, :gil_ensure, :gil_release, :gil_held, :enter_recursion,
                    :leave_recursion, :hold, :decref, :incref,
                    :release_later, :drain, :grow_roots, :new_julia, :raise, :fetch, :restore,
