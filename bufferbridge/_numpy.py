@@ -106,7 +106,7 @@ def _view(x: JuliaArray) -> NDArray[Any] | None:
 
 
 def _dtype(description: Any) -> np.dtype[Any]:
-    """The dtype that ``dtype`` in jlsrc/src/items.jl describes."""
+    """The dtype that ``dtype`` in jlsrc/src/dtypes.jl describes."""
     import numpy as np
 
     if isinstance(description, str):

@@ -2,7 +2,7 @@
  *
  * Shape, strides, items of simple types and the buffer protocol come from the descriptor alone.
  * Slices, assignment of arrays, and all that concerns arrays whose memory can't be shared, are done
- * in Julia (jlsrc/src/items.jl).
+ * in Julia (jlsrc/src/items.jl, assign.jl).
  *
  * A Julia Vector can be resized, and may move then. Each use of such a descriptor first compares the
  * Vector's data pointer and length with what they were (bb_array_current), and follows the Vector; a
@@ -452,7 +452,8 @@ static PyGetSetDef getset[] = {
 static PyType_Slot slots[] = {
     {Py_tp_doc,
      "A Julia array; memoryview(x) and numpy.asarray(x) share its memory.\n\n"
-     "Indices are zero-based, x[i, j] is x[i+1, j+1] in Julia; slices and '...' give views.\n"
+     "Indices are zero-based, x[i, j] is x[i+1, j+1] in Julia; slices and '...' give views, and so\n"
+     "does the name of a field where the elements are records, x['name'].\n"
      "Arrays whose memory can't be shared (of String, Any, BitArray, ranges, ...) raise\n"
      "BufferError from memoryview(x); numpy.asarray(x) copies those."},
     {Py_tp_getset, getset},

@@ -29,7 +29,9 @@ The files, in the order in which they build on each other:
 | `topython.jl`   | Julia values to Python                                                |
 | `errors.jl`     | Julia exceptions to Python                                            |
 | `streams.jl`    | `stdout` and `stderr` are Python's                                    |
-| `items.jl`      | indexing, slicing and assignment of a JuliaArray                      |
+| `items.jl`      | indexing and slicing of a JuliaArray, and what else it asks for       |
+| `assign.jl`     | assignment to its items, from any value of Python's                   |
+| `dtypes.jl`     | NumPy's dtypes of memory that no format describes                     |
 | `slots.jl`      | attributes, display, comparison and iteration of Julia objects        |
 | `evaluate.jl`   | `eval` and `include`                                                  |
 | `start.jl`      | the entry from Python, and the start                                  |
@@ -61,6 +63,8 @@ include("topython.jl")
 include("errors.jl")
 include("streams.jl")
 include("items.jl")
+include("assign.jl")
+include("dtypes.jl")
 include("slots.jl")
 include("evaluate.jl")
 include("start.jl")

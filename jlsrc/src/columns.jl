@@ -88,7 +88,6 @@ function recordarray(::Type{T}, a::AbstractArray) where {T}
     return retyped(T, a)
 end
 
-samelayout(::Type{T}, ::Type{T}) where {T} = true
 function samelayout(@nospecialize(T), @nospecialize(S))
     T === S && return isbitstype(T)
     isbitstype(T) && memorysize(T) == memorysize(S) || return false
@@ -97,9 +96,8 @@ function samelayout(@nospecialize(T), @nospecialize(S))
     d isa Plain && return d.code == e.code
     d isa Items && return d.n == e.n && samelayout(d.S, e.S)
     d isa Fields || return false
-    return d.names == e.names && d.offsets == e.offsets && all(splat2(samelayout), zip(d.Ss, e.Ss))
+    return d.names == e.names && d.offsets == e.offsets && all(((A, B),) -> samelayout(A, B), zip(d.Ss, e.Ss))
 end
-splat2(f) = x -> f(x[1], x[2])
 
 function showlayouts(io::IO, @nospecialize(T), @nospecialize(S))
     rows = Any[("", "offset", string(T), "offset", "the records")]

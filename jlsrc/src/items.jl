@@ -1,5 +1,5 @@
 # x[...] of a JuliaArray, where C can't do it alone: slices, elements that are no plain numbers, and
-# assignment. C has parsed the index (csrc/juliaarray.c): per axis a start, a step and a count, from
+# assignment (of what, is in assign.jl). C has parsed the index (csrc/juliaarray.c): per axis a start, a step and a count, from
 # zero; the count is -1 for a single index.
 
 function indices(x::AbstractArray, axes::Ptr{Int64}, n::Int)
@@ -46,117 +46,6 @@ end
 memoryof(x::PyStridedArray) = x
 memoryof(x::AbstractArray) = isderived(x) ? memoryof(parent(x)) : x
 
-# What Python assigns to an element, where convert does not do it: records from tuples, field by field, and
-# tuples (sub-arrays) from lists and arrays.
-element(::Type{T}, value) where {T} =
-    value isa Tuple && !(value isa T) && isbitstype(T) && hasfields(T) ?
-    T(map(element, fieldtypes(T), value)...) : value # the user's structs, by their constructors
-
-function element(::Type{T}, value::Union{Tuple,NamedTuple,PyRecord}) where {T<:Record}
-    names = fieldnames(recordfields(T))
-    length(value) == length(names) || throw(ArgumentError(
-        "a record of this array has $(length(names)) fields ($(join(names, ", "))), not $(length(value))"))
-    value isa Tuple || keys(value) == names || throw(ArgumentError(
-        "a record of this array has the fields $(join(names, ", ")), not $(join(keys(value), ", "))"))
-    return T(map(element, fieldtypes(recordfields(T)), Tuple(value)))
-end
-recordfields(::Type{NT}) where {NT<:NamedTuple} = NT
-recordfields(::Type{PyRecord{names,T}}) where {names,T} = NamedTuple{names,T}
-
-function element(::Type{T}, value::Union{Tuple,AbstractArray}) where {T<:Tuple}
-    # Sub-arrays are row-major: an array's first axis is the outer tuple.
-    items = value isa AbstractArray && ndims(value) > 1 ?
-        [view(value, i, ntuple(_ -> Colon(), ndims(value) - 1)...) for i in axes(value, 1)] : value
-    length(items) == fieldcount(T) || throw(DimensionMismatch(
-        "a sub-array of this array has $(fieldcount(T)) items, not $(length(items))"))
-    return convert(T, Tuple(element(fieldtype(T, i), v) for (i, v) in enumerate(items)))
-end
-
-element(::Type{T}, value::Integer) where {T<:Enum} = T(value)
-
-assign!(x::AbstractArray, @nospecialize(value)) = fill!(x, element(eltype(x), value))
-
-# Where there are references to Python objects in memory, C gives the object that is assigned as it is, so that
-# what becomes an element is that very object and not what it would be in Julia.
-elementof(::Type{PyObject}, o::PyObject) = o
-elementof(::Type{T}, o::PyObject) where {T} = element(T, unboxed(o))
-elementof(::Type{T}, o::PyObject) where {T<:Record} = pyis(o, API.is_tuple) ?
-    element(T, Tuple(objectfields(o, fieldtypes(recordfields(T))))) : element(T, unboxed(o))
-elementof(::Type{T}, o::PyObject) where {T<:Tuple} = pyis(o, API.is_tuple) || pyis(o, API.is_list) ?
-    element(T, Tuple(objectfields(o, fieldtypes(T)))) : element(T, unboxed(o))
-
-function unboxed(o::PyObject)
-    value = GC.@preserve o unbox(pointerof(o))
-    return value isa AbstractArray{<:Any,0} ? value[] : value
-end
-pyis(o::PyObject, f) = GC.@preserve o ccall(f, Int64, (Ptr{Cvoid},), pointerof(o)) != 0
-pylength(o::PyObject) = GC.@preserve o @api length(pointerof(o)::Ptr{Cvoid})::Int64
-pyitem(o::PyObject, i) = GC.@preserve o owned(@api object_item(pointerof(o)::Ptr{Cvoid}, (i - 1)::Int64)::Ptr{Cvoid})
-
-# Fields too few or too many are left for `element` to refuse.
-objectfields(o::PyObject, types) = Any[i <= length(types) ? elementof(types[i], pyitem(o, i)) : nothing for i in 1:pylength(o)]
-
-function assign!(x::AbstractArray, o::PyObject)
-    T = eltype(x)
-    if pyis(o, API.is_list) || pyis(o, API.is_tuple) && !(T <: Union{Record,Tuple})
-        assign!(x, T[elementof(T, pyitem(o, i)) for i in 1:pylength(o)])
-    else
-        value = T <: Record && pyis(o, API.is_tuple) ? o : unboxed(o)
-        value isa AbstractArray ? assign!(x, value) : fill!(x, elementof(T, o))
-    end
-    return nothing
-end
-
-# NumPy's axes of sub-arrays, the last ones, are the tuples' here.
-function assign!(x::AbstractArray{T}, value::AbstractArray{<:Number}) where {T<:Tuple}
-    k = ndims(value) - tupledepth(T)
-    k >= 0 || throw(DimensionMismatch("a sub-array of this array has $(tupledepth(T)) axes, not $(ndims(value))"))
-    rest = ntuple(_ -> Colon(), tupledepth(T))
-    items = [element(T, view(value, Tuple(I)..., rest...)) for I in CartesianIndices(size(value)[1:k])]
-    k == 0 ? fill!(x, items[]) : assign!(x, items)
-    return nothing
-end
-tupledepth(::Type) = 0
-tupledepth(::Type{T}) where {T<:Tuple} = fieldcount(T) == 0 ? 1 : 1 + tupledepth(fieldtype(T, 1))
-
-# Text is one element, and so are the bytes of one.
-assign!(x::AbstractArray{<:Union{FixedString,RawBytes}}, value::AbstractVector{UInt8}) = fill!(x, convert(eltype(x), value))
-
-function assign!(x::AbstractArray{T,N}, value::AbstractArray) where {T,N}
-    # NumPy aligns shapes at the last axis, Julia at the first one.
-    extra = ndims(value) - N
-    sizes = extra >= 0 ? size(value)[extra+1:end] : (ntuple(_ -> 1, -extra)..., size(value)...)
-    all(isequal(1), size(value)[1:max(extra, 0)]) && all((sizes .== 1) .| (sizes .== size(x))) ||
-        throw(DimensionMismatch(
-            "could not broadcast an array of shape $(size(value)) into shape $(size(x))"))
-    source = extra == 0 ? value : reshape(value, sizes)
-    if convertible(eltype(source), eltype(x))
-        x .= overlap(x, source) ? copy(source) : source
-    else # first all, so that nothing is written if one can't be converted
-        x .= [convert(T, element(T, v)) for v in source]
-    end
-    return nothing
-end
-
-# Whether every value of the one type converts to the other.
-convertible(::Type{S}, ::Type{T}) where {S,T} = S <: T || S <: Real && T <: AbstractFloat
-
-# Python may hand us two arrays of the same memory that Julia believes to be unrelated.
-function overlap(a::AbstractArray, b::AbstractArray)
-    la, lb = layout(a), layout(b)
-    (la isa NotShared || lb isa NotShared) && return true
-    loa, hia = extent(la)
-    lob, hib = extent(lb)
-    return loa < hib && lob < hia
-end
-
-function extent(l::Layout)
-    itemsize = memorysize(memorytype(l))
-    ends = [(n - 1) * s for (n, s) in zip(l.size, l.strides)]
-    p = Int(l.ptr)
-    return p + reduce(+, min.(0, ends); init = 0), p + reduce(+, max.(0, ends); init = 0) + itemsize
-end
-
 "The layout of a Vector that was resized, or of a view of one, to a `bb_layout`; see csrc/juliaarray.c."
 function arrayrefresh(@nospecialize(x::AbstractArray), place::Int64)
     fits(x) || throw(Resized())
@@ -184,47 +73,6 @@ function sharedcopy(x::AbstractArray)
     y = collect(x)
     return layout(y) isa NotShared ? nothing : y
 end
-
-"""
-    numpyview(x)
-
-What NumPy needs for a view of memory that no format describes (overlapping fields and the like):
-(description of the dtype, address, read-only, shape, strides), or nothing if the memory can't be shared.
-"""
-function numpyview(@nospecialize(x::AbstractArray))
-    fits(x) || return nothing
-    l = stridesof(x)
-    l isa NotShared && return nothing
-    S = memorytype(l)
-    S <: MemoryType && !hasobjects(S) || return nothing
-    return (dtype(S), Int(l.ptr), l.readonly, l.size, l.strides)
-end
-
-# A dtype: a typestr, (dtype, shape), or (names, dtypes, offsets, itemsize).
-dtype(@nospecialize(S)) = dtype(describe(S, "its elements"), S)
-dtype(d::Union{Plain,Swap}, S) =
-    S <: ObjectReference ? "O" : typestr(valuetype(S), d isa Swap ? SWAPPED_MARK : NATIVE_IS_LITTLE ? '<' : '>')
-function dtype(d::Items, S)
-    shape = [d.n]
-    inner = d.S
-    while (next = describe(inner, "its elements")) isa Items
-        push!(shape, next.n)
-        inner = next.S
-    end
-    return (dtype(inner), Tuple(shape))
-end
-dtype(d::Fields, S) = (Tuple(d.names), Tuple(Any[dtype(T) for T in d.Ss]), Tuple(d.offsets), d.size)
-
-typestr(::Type{FixedString{'s',N,U}}, order) where {N,U} = "S$N"
-typestr(::Type{FixedString{'w',N,U}}, order) where {N,U} = "$(order)U$N"
-typestr(::Type{Bool}, order) = "?"
-typestr(::Type{T}, order) where {T} = (kind = T <: Enum ? typekind(Base.Enums.basetype(T)) : typekind(T);
-    kind == 'V' ? "V$(sizeof(T))" : "$order$kind$(sizeof(T))")
-typekind(::Type) = 'V'
-typekind(::Type{<:Union{Int8,Int16,Int32,Int64}}) = 'i'
-typekind(::Type{<:Union{UInt8,UInt16,UInt32,UInt64,Ptr}}) = 'u'
-typekind(::Type{<:Union{SmallFloat,LongDouble}}) = 'f'
-typekind(::Type{<:Complex{<:Union{Float32,Float64,LongDouble}}}) = 'c'
 
 "A Python list of the elements in column-major order."
 elements(x::AbstractArray) = owned(pylist(x))

@@ -91,6 +91,7 @@ end
 """
 function describe(@nospecialize(S), place)
     kindof(S) == 0 || return Plain(KIND_CODES[kindof(S)], S <: Complex ? sizeof(S) ÷ 2 : sizeof(S))
+    S === Union{} && throw(NotShared("$place can have no values"))
     S <: MemoryType && return describememory(S, place)
     isbitstype(S) || throw(NotShared(notbits(S, place)))
     S === LongDouble && return Plain("g", C_LONG_DOUBLE_ALIGNMENT)
@@ -163,7 +164,7 @@ end
 
 "Whether all items of an `S` at `offset` lie as C aligns them, none is swapped, and none is out of order."
 function isnaturallyaligned(@nospecialize(S), offset)
-    isbitstype(S) || S <: MemoryType || return false
+    isbitstype(S) || S <: MemoryType && S !== Union{} || return false
     d = describe(S, "its elements")
     d isa Plain && return offset % d.alignment == 0
     d isa Swap && return false

@@ -52,7 +52,7 @@ end
     @test layout(v).owner === v
     @test layout(view(v, 2:3)).owner === v
     @test layout(M).owner === nothing
-    for x in (rand(ComplexF64, 2)', falses(3), 1:3, ["a"], Any[1], [1.0, missing], ['a'], [nothing],
+    for x in (rand(ComplexF64, 2)', falses(3), 1:3, ["a"], Any[1], [1.0, missing], ['a'], [nothing], Union{}[],
               view(v, [1, 3]), Diagonal(v), Symmetric(rand(2, 2)), view(M, [true, false, true], :),
               reshape(view(M, 1:2, :), 8))
         l = layout(x)
