@@ -43,8 +43,11 @@ def of_exporter(exporter: Any, format_: str, itemsize: int, ndim: int) -> str | 
     own = memoryview(exporter)
     if (own.format, own.itemsize, own.ndim) != (format_, itemsize, ndim):
         return None
-    if hasattr(exporter, "dtype"):
-        return _of_dtype(exporter.dtype)
+    np = sys.modules.get("numpy")
+    for class_ in (np.ndarray, np.generic) if np is not None else ():
+        if isinstance(exporter, class_):
+            # Not what a subclass may say.
+            return _of_array(exporter, class_.dtype.__get__(exporter))
     return _of_ctypes_items(type(exporter))
 
 
@@ -93,7 +96,16 @@ def _record(fields: list[tuple[str, str, int]], size: int) -> str:
 # ---------------------------------------------------------------------------- NumPy
 
 
-@lru_cache(maxsize=_MAX_CACHED)
+def _of_array(array: Any, dtype: Any) -> str:
+    format_ = _of_dtype(dtype)
+    base: Any = getattr(getattr(array, "base", None), "dtype", None)
+    names = getattr(base, "names", None)
+    if names is not None and base.itemsize == dtype.itemsize and set(names) - set(dtype.names or ()):
+        # A selection of fields, x[["a", "c"]]: the gaps are fields of somebody else's.
+        return "T{||" + format_[2:]
+    return format_
+
+
 def _of_dtype(dtype: Any, where: str = "of this array") -> str:
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
@@ -215,7 +227,13 @@ def _of_structure(type_: Any) -> str:
                     f"the field '{name}' of the ctypes structure '{type_.__name__}' is a bit "
                     "field, which can't be shared with Julia; share the integer that holds it"
                 )
-            fields.append((name, _of_ctypes(field_type), getattr(class_, name).offset))
+            descriptor = getattr(class_, name)
+            if descriptor.size != ctypes.sizeof(field_type):
+                raise TypeError(
+                    f"the ctypes structure '{type_.__name__}' can't be shared with Julia: its "
+                    f"field '{name}' is not what its _fields_ say any more"
+                )
+            fields.append((name, _of_ctypes(field_type), descriptor.offset))
     return _record(fields, ctypes.sizeof(type_))
 
 

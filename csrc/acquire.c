@@ -284,18 +284,27 @@ static int ask_exporter(bb_buffer *b, PyObject *o)
     /* ctypes exports packed structures and unions as 'B'. */
     if (kind != BB_K_NONE && kind != BB_K_U8)
         return 0;
-    if (kind == BB_K_NONE && strchr(b->format, 'T') != NULL && derives_from(o, "numpy.ndarray"))
+    /* Subclasses may have a dtype of their own, and are asked in Python. */
+    if (kind == BB_K_NONE && strchr(b->format, 'T') != NULL &&
+        strcmp(Py_TYPE(o)->tp_name, "numpy.ndarray") == 0)
         return set_description(b, describe_dtype(o, b));
     if (PyMemoryView_Check(o))
         base = PyMemoryView_GET_BASE(o);
     if (base == NULL)
         return 0;
-    if (!(kind == BB_K_NONE && strchr(b->format, 'T') != NULL &&
-          (derives_from(base, "numpy.ndarray") || derives_from(base, "numpy.generic"))) &&
-        !derives_from(base, "_ctypes."))
+    int is_ctypes = derives_from(base, "_ctypes.");
+    if (!is_ctypes &&
+        !(kind == BB_K_NONE && strchr(b->format, 'T') != NULL &&
+          (derives_from(base, "numpy.ndarray") || derives_from(base, "numpy.generic"))))
         return 0;
-    return set_description(b, PyObject_CallFunction(bb.describe_buffer, "OsLL", base, b->format,
-                                                    (long long)b->itemsize, (long long)b->ndim));
+    if (set_description(b, PyObject_CallFunction(bb.describe_buffer, "OsLL", base, b->format,
+                                                 (long long)b->itemsize, (long long)b->ndim)) < 0)
+        return -1;
+    /* ctypes keeps the references of its py_objects elsewhere: ours must not replace them. */
+    if (is_ctypes && (strstr(b->format, "^O") != NULL || strcmp(b->format, "<O") == 0 ||
+                      strcmp(b->format, ">O") == 0))
+        b->readonly = 1;
+    return 0;
 }
 
 static int acquire_buffer(PyObject *o, bb_value *v)

@@ -137,6 +137,7 @@ typedef struct {
     char *ptr;
     int64_t itemsize, size, ndim, kind, readonly, contiguity;
     int64_t derived;      /* whether it is a view of another array */
+    int64_t objects;      /* whether there are references to Python objects in its memory */
     const char *format;   /* NULL: this array's memory can't be shared */
     int64_t *shape, *strides;
     int64_t *home;        /* where these are, unless an exported buffer still uses old ones */
@@ -158,6 +159,7 @@ typedef struct {
     const char *format;
     char *owner;
     int64_t memory_slot;
+    int64_t objects;
     int64_t shape[PyBUF_MAX_NDIM], strides[PyBUF_MAX_NDIM];
 } bb_layout;
 

@@ -58,6 +58,7 @@ PyObject *bb_new_array(void *jl, int64_t slot)
     a->kind = layout->kind;
     a->readonly = layout->readonly;
     a->derived = layout->derived;
+    a->objects = layout->objects;
     a->format = layout->format;
     a->owner = layout->owner;
     if (a->owner != NULL)
@@ -120,11 +121,11 @@ int bb_array_usable(bb_array *a)
 
 typedef struct { int64_t start, step, count; } axis; /* count -1: one index, no axis remains */
 
-/* A value that is assigned. Where there are references to Python objects in the array's memory (or where
- * it looks like that: Julia knows), it goes to Julia as the object it is. */
+/* A value that is assigned. Where there are references to Python objects in the array's memory, it goes
+ * to Julia as the object it is. */
 static int assigned_value(bb_array *a, PyObject *value, bb_value *v)
 {
-    if (a->format == NULL || strchr(a->format, 'O') == NULL)
+    if (!a->objects)
         return bb_from_python(value, v);
     v->tag = BB_OBJECT;
     v->a.p = value;

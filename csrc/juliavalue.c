@@ -95,13 +95,18 @@ static PyObject *call_julia(void *f, PyObject *const *args, Py_ssize_t n, PyObje
             failed = 1;
             break;
         }
+    /* Converting an argument may run Python code that resizes a Vector of which an argument before it
+     * is a view. */
+    for (Py_ssize_t i = 0; !failed && i + 1 < n; i++)
+        if (Py_TYPE(args[i]) == bb_types[BB_CLASS_ARRAY] && bb_array_usable((bb_array *)args[i]) < 0)
+            failed = 1;
     if (!failed) {
         result.owner = NULL;
         if (bb.entry(f, values, n, kwnames, &result) == 0)
             out = bb_to_python(&result);
     }
     for (Py_ssize_t i = 0; i < converted; i++)
-        if (values[i].owner != NULL || values[i].tag == BB_BUFFER)
+        if (values[i].owner != NULL || values[i].tag == BB_BUFFER || values[i].tag == BB_ITEM)
             bb_value_clear(&values[i]);
     if (values != stack)
         PyMem_Free(values);

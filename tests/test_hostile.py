@@ -301,3 +301,54 @@ def test_scalars_that_are_no_numbers_stay_python_objects():
 def test_zero_dimensions_in_every_byte_order():
     assert bb.Base.identity(np.array(1.5, dtype=">f8"))[()] == 1.5
     assert bb.Base.identity(np.frombuffer(b"x" + bytes(8), "f8", 1, 1)[0:1].reshape(()))[()] == 0
+
+
+RESIZING = """
+    import numpy as np
+    import pytest
+    import bufferbridge as bb
+
+    make = bb.eval("() -> zeros(10^6)")
+    shrink = bb.eval("v -> (resize!(v, 0); sizehint!(v, 0); GC.gc(); nothing)")
+    first = bb.eval("(a, b = nothing; c = nothing) -> sum(a)")
+
+    class Evil:
+        def __init__(self, vector):
+            self.vector = vector
+
+        def __index__(self):
+            shrink(self.vector)
+            return 900000
+
+        @property
+        def __array_interface__(self):
+            shrink(self.vector)
+            return np.ones(999990).__array_interface__
+"""
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "view[evil]",
+        "view[evil] = 1.5",
+        "view[:] = evil",
+        "first(view, evil)",
+        "first(view, [evil])",
+        "first(view, c=evil)",
+        "first(view, c=[evil])",
+        "first((view, evil))",
+    ],
+)
+def test_a_view_whose_vector_is_resized_while_it_is_used(run_python, use):
+    # An index and an argument may be anything, and run any code before Julia sees the view.
+    run_python(
+        RESIZING
+        + f"""
+    v = make()
+    view = v[10:]
+    evil = Evil(v)
+    with pytest.raises(BufferError, match="resized"):
+        {use}
+        """
+    )

@@ -1361,3 +1361,108 @@ def test_memoryview_of_records():
     with memoryview(x) as m:
         assert (m.itemsize, m.shape, m.strides) == (a.itemsize, a.shape, a.strides)
         assert m.tobytes() == a.tobytes()
+
+
+# ------------------------------------------------------- found by a review, and mended
+
+
+def test_a_selection_of_fields_leaves_the_others_alone():
+    # To NumPy the gaps are padding; they are somebody else's fields.
+    a = np.zeros(3, np.dtype([("a", "i4"), ("b", "i4"), ("c", "f8")]))
+    a["b"] = [11, 12, 13]
+    v = a[["a", "c"]]
+    bb.wrap(v)[0] = (7, 7.0)
+    bb.eval("x -> fill!(x, (a = Int32(1), c = 2.0))")(v)
+    assert a.tolist() == [(1, 11, 2.0), (1, 12, 2.0), (1, 13, 2.0)]
+    bb.eval("sort!")(v)
+    assert a["b"].tolist() == [11, 12, 13]
+
+
+def test_padding_of_a_wrapped_array_is_left_alone():
+    a = np.zeros(2, np.dtype([("a", "i1"), ("b", "f8")], align=True))
+    memory = a.view("u1").reshape(2, 16)
+    memory[...] = 0xEE
+    for x in (bb.wrap(a), bb.wrap(a[::-1])):
+        x[0] = (0, 0.0)
+    assert memory[:, 1:8].tolist() == [[0xEE] * 7] * 2
+
+
+@pytest.mark.parametrize("dims", ["2^62", "2^32, 2^32", "-1", "-1, -1"])
+def test_arrays_of_records_that_are_too_large(dims):
+    x = np.zeros(3, [("a", "u1"), ("b", ">i4"), ("c", "V7")])
+    with pytest.raises(ValueError, match="dimensions"):
+        bb.eval(f"x -> similar(x, {dims})")(x)
+
+
+def test_julias_own_arrays_of_packed_records():
+    a = np.array([(1, 2.5)], [("a", "u1"), ("b", ">f8")])
+    own = bb.Base.collect(a)
+    assert np.asarray(own).dtype == np.dtype([("a", "u1"), ("b", "f8")], align=True)
+    assert own["b"][0] == 2.5
+    own[0] = (3, 4.5)
+    assert np.asarray(own).tolist() == [(3, 4.5)]
+
+
+def test_a_subclass_that_lies_about_its_dtype():
+    class Lie(np.ndarray):
+        dtype = np.dtype([("a", "O")])
+
+    x = bb.wrap(np.full(2, 1234, [("a", "i8")]).view(Lie))
+    assert x[0] == (1234,)
+
+
+def test_names_that_are_changed_in_place():
+    a = np.zeros(3, [("in", [("x", "i4"), ("y", "i4")]), ("p", ">i2")])
+    names = bb.eval("a -> join(propertynames(getproperty(a[1], :in)), ' ')")
+    assert names(a) == "x y"
+    a.dtype["in"].names = ("p", "q")
+    assert names(a) == "p q"
+
+
+def test_sub_arrays_of_anything_from_numpy():
+    a = np.zeros(2, [("s", "S2", (2,)), ("r", [("p", ">i2")], (2,)), ("o", "O", (2,))])
+    b = a.copy()
+    b["s"] = b"ab"
+    b["r"]["p"] = 5
+    b["o"] = [[1, 2], ["x", None]]
+    x = bb.wrap(a)
+    for name in a.dtype.names:
+        x[name] = b[name].copy()
+    assert (a == b).all()
+
+
+def test_objects_of_records_that_have_no_format_are_the_very_objects():
+    dtype = {"names": ["o", "a"], "formats": ["O", "i4"], "offsets": [8, 0], "itemsize": 16}
+    a = np.zeros(2, dtype)
+    value = [1]
+    bb.wrap(a)[0] = (value, 2)
+    assert a[0]["o"] is value
+
+
+def test_ctypes_objects_are_read_only():
+    # ctypes keeps the references elsewhere: replacing the pointer would be none of its business.
+    import ctypes
+
+    o = object()
+    c = (ctypes.py_object * 2)(o, None)
+    x = bb.wrap(c)
+    assert x[0] is o
+    with pytest.raises(ValueError, match="read-only"):
+        x[0] = None
+
+    class Holder(ctypes.Structure):
+        _fields_ = [("a", ctypes.c_int), ("o", ctypes.py_object)]
+
+    x = bb.wrap(Holder(1, o))
+    assert x[()].o is o
+    with pytest.raises(ValueError, match="read-only"):
+        x["o"] = None
+
+
+def test_scalars_leave_no_buffers_behind():
+    record = np.array([(1, 2.0)], [("a", "i4"), ("b", "f8")])[0]
+    before = collect_both()["pinned_buffers"]
+    for _ in range(100):
+        assert bb.Base.identity(record) == (1, 2.0)
+        bb.Base.identity(np.longdouble(1))
+    assert collect_both()["pinned_buffers"] <= before

@@ -15,6 +15,8 @@ function element(::Type{T}, value::Union{Tuple,NamedTuple,PyRecord}) where {T<:R
         "a record of this array has the fields $(join(names, ", ")), not $(join(keys(value), ", "))"))
     return T(map(element, fieldtypes(recordfields(T)), Tuple(value)))
 end
+element(::Type{T}, value) where {T<:Record} = value isa T ? value : throw(PyTypeError(
+    "a record of this array is assigned from a tuple of $(fieldcount(recordfields(T))) values, not from a $(typeof(value))"))
 recordfields(::Type{NT}) where {NT<:NamedTuple} = NT
 recordfields(::Type{PyRecord{names,T}}) where {names,T} = NamedTuple{names,T}
 
@@ -63,7 +65,7 @@ function assign!(x::AbstractArray, o::PyObject)
 end
 
 # NumPy's axes of sub-arrays, the last ones, are the tuples' here.
-function assign!(x::AbstractArray{T}, value::AbstractArray{<:Number}) where {T<:Tuple}
+function assignsubarrays!(x::AbstractArray{T}, value::AbstractArray) where {T<:Tuple}
     k = ndims(value) - tupledepth(T)
     k >= 0 || throw(DimensionMismatch("a sub-array of this array has $(tupledepth(T)) axes, not $(ndims(value))"))
     rest = ntuple(_ -> Colon(), tupledepth(T))
@@ -78,6 +80,8 @@ tupledepth(::Type{T}) where {T<:Tuple} = fieldcount(T) == 0 ? 1 : 1 + tupledepth
 assign!(x::AbstractArray{<:Union{FixedString,RawBytes}}, value::AbstractVector{UInt8}) = fill!(x, convert(eltype(x), value))
 
 function assign!(x::AbstractArray{T,N}, value::AbstractArray) where {T,N}
+    T <: Tuple && !(Tuple <: eltype(value)) && !(eltype(value) <: Union{Tuple,AbstractArray}) &&
+        return assignsubarrays!(x, value)
     # NumPy aligns shapes at the last axis, Julia at the first one.
     extra = ndims(value) - N
     sizes = extra >= 0 ? size(value)[extra+1:end] : (ntuple(_ -> 1, -extra)..., size(value)...)

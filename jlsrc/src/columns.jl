@@ -3,6 +3,7 @@
 "Names, memory types and offsets (bytes) of the fields of a memory type that has fields; see describe."
 fieldsof(::Type{Packed{names,Ss,offsets,size}}) where {names,Ss,offsets,size} =
     (names, Tuple(Ss.parameters), offsets)
+fieldsof(::Type{R}) where {R<:PyRecord} = fieldsof(fieldtype(R, 1))
 fieldsof(::Type{S}) where {S} =
     (fieldnames(S), fieldtypes(S), ntuple(i -> Int(fieldoffset(S, i)), fieldcount(S)))
 

@@ -84,7 +84,7 @@ function items(o::Ptr{Cvoid})
         push!(xs, x)
         i += 1
     end
-    return xs
+    return usable(xs)
 end
 
 function guarded(f)

@@ -20,6 +20,7 @@ end
 
 "`x[...]` in Python: an element where `item` says that all axes have one index, otherwise a view."
 function arrayget(@nospecialize(x::AbstractArray), axes::Int64, item::Bool)
+    fits(x) || throw(Resized()) # an index may be any Python object, and have run any code
     I = indices(x, Ptr{Int64}(axes), ndims(x))
     return item ? x[I...] : view(x, I...)
 end
@@ -27,6 +28,8 @@ end
 "`x[...] = value` in Python, where arrays broadcast as in NumPy."
 function arrayset(@nospecialize(x::AbstractArray), axes::Int64, item::Bool, @nospecialize(value))
     isreadonly(memoryof(x)) && throwreadonly()
+    value isa PyObject && !holdsobjects(x) && (value = unboxed(value))
+    fits(x) || throw(Resized()) # an index or the value may be any Python object, and have run any code
     I = indices(x, Ptr{Int64}(axes), ndims(x))
     if value isa PyObject
         item ? (x[I...] = elementof(eltype(x), value)) : assign!(view(x, I...), value)

@@ -204,7 +204,8 @@ const LAYOUT_DERIVED = 40
 const LAYOUT_FORMAT = 48
 const LAYOUT_OWNER = 56
 const LAYOUT_MEMORY_SLOT = 64
-const LAYOUT_SHAPE = 72
+const LAYOUT_OBJECTS = 72
+const LAYOUT_SHAPE = 80
 const LAYOUT_STRIDES = LAYOUT_SHAPE + 8 * MAX_DIMS
 
 "The scratch struct of the C layer, from which the next JuliaArray is made."
@@ -230,6 +231,7 @@ function writelayout!(place::Ptr{UInt8}, x::AbstractArray{T,N}, l::Union{Layout,
     put!(LAYOUT_KIND, Int64(shared ? itemkind(memorytype(l)) : 0))
     put!(LAYOUT_READONLY, Int64(!shared || l.readonly))
     put!(LAYOUT_DERIVED, Int64(isderived(x)))
+    put!(LAYOUT_OBJECTS, Int64(holdsobjects(x)))
     put!(LAYOUT_FORMAT, format)
     put!(LAYOUT_OWNER, shared && l.owner !== nothing ? pointer_from_objref(l.owner) : C_NULL)
     for d in 1:N
@@ -242,6 +244,12 @@ end
 # The elements that C reads and writes by itself: those of KINDS, and Python objects.
 itemkind(::Type{S}) where {S} = kindof(S)
 itemkind(::Type{ObjectReference}) = length(KINDS) + 1
+
+"Whether there are references to Python objects in the memory of an array."
+function holdsobjects(x::AbstractArray)
+    S = memorytype(memoryof(x))
+    return S <: MemoryType && S !== Union{} && hasobjects(S)
+end
 
 # Whether the array is a view of another one, which may have been resized.
 isderived(x::AbstractArray) = false

@@ -6,7 +6,8 @@
 # alignment needs, and the manuals leave open whether a record ends with padding. So a format has several
 # readings (`READINGS`), of which the first that gives the itemsize holds. Where the exporter can be
 # asked for offsets (NumPy's dtypes, ctypes' structures), bufferbridge/_formats.py has done so, and gives
-# them in the form `|n|`, which is ours: the next item is at byte n of its record.
+# them in the form `|n|`, which is ours: the next item is at byte n of its record. `||` says that the bytes
+# between the record's fields are others', so that it may not be a Julia type: those are written as a whole.
 
 "Thrown for a format that no Julia type stands for; `position` counts characters from 1."
 struct FormatError <: Exception
@@ -284,6 +285,7 @@ function parserecord(p::FormatParser, start)
     alignment = 1
     paddings = 0
     padding = nothing
+    owngaps = true
     leaves = 0
     while true
         skipspace(p)
@@ -293,6 +295,7 @@ function parserecord(p::FormatParser, start)
         elseif nested && take!(p, '}')
             break
         elseif take!(p, '|')
+            take!(p, '|') && (owngaps = false; continue)
             n = takenumber!(p)
             n === nothing && reject(p, "an offset is written |8|")
             take!(p, '|') || reject(p, "an offset is written |8|")
@@ -337,7 +340,7 @@ function parserecord(p::FormatParser, start)
     end
     bad = findfirst(k -> offsets[k] + items[k].size > offset, eachindex(items))
     bad === nothing || reject(p, "the field reaches beyond the end of its record, which has $offset bytes", starts[bad])
-    S = recordtype(fieldnames!(names), Any[i.S for i in items], offsets, offset)
+    S = recordtype(fieldnames!(names), Any[i.S for i in items], offsets, offset, owngaps)
     return Item(S, offset, alignment, leaves)
 end
 
@@ -357,8 +360,8 @@ function fieldnames!(names)
 end
 
 "A NamedTuple where Julia would lay out the fields in the same way, otherwise a `Packed`."
-function recordtype(@nospecialize(names::Tuple), Ss::Vector{Any}, offsets::Vector{Int}, size::Int)
-    if !any(ismemorytype, Ss)
+function recordtype(@nospecialize(names::Tuple), Ss::Vector{Any}, offsets::Vector{Int}, size::Int, owngaps = true)
+    if owngaps && !any(ismemorytype, Ss)
         T = NamedTuple{names,Core.apply_type(Tuple, Ss...)}
         if Core.sizeof(T) == size && all(i -> fieldoffset(T, i) == offsets[i], eachindex(offsets))
             return T

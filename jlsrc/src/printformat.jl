@@ -98,6 +98,7 @@ function describe(@nospecialize(S), place)
     S === Complex{LongDouble} && return Plain("Zg", C_LONG_DOUBLE_ALIGNMENT)
     S <: FixedString && return Plain(textcode(S), sizeof(codeunit(S)))
     S <: RawBytes && return Plain("$(sizeof(S))x", 1)
+    S <: PyRecord && return describe(fieldtype(S, 1), place)
     S <: Ptr && return describe(UInt, place) # NumPy doesn't know P
     S <: Enum && return describe(Base.Enums.basetype(S), place)
     isprimitivetype(S) && return Plain("$(sizeof(S))x", 1)

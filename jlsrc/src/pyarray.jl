@@ -51,8 +51,18 @@ Base.unaliascopy(x::PyArray) = PyArray(copy(data(x)), false)
 Base.@propagate_inbounds Base.getindex(x::PyArray, i::Int) = data(x)[i]
 Base.@propagate_inbounds function Base.setindex!(x::PyArray, v, i::Int)
     isreadonly(x) && throwreadonly()
-    data(x)[i] = v
+    @boundscheck checkbounds(x, i)
+    put!(data(x), convert(eltype(x), v)::eltype(x), i)
     return x
+end
+
+# Into an Array; of records the fields alone, and not what lies between them.
+@generated function put!(a::Array{T}, v::T, i::Int) where {T}
+    T <: NamedTuple && haspadding(T) || return :($(Expr(:meta, :inline)); @inbounds a[i] = v)
+    return quote
+        $(Expr(:meta, :inline))
+        GC.@preserve a store!(T, Ptr{UInt8}(pointer(a, i)), v)
+    end
 end
 
 # ------------------------------------------------------------------ strided
@@ -99,7 +109,7 @@ const PyStridedItems{T,N} = PyStridedArray{T,N,T,Vector{T}}
     return GC.@preserve memory load(S, Ptr{UInt8}(pointer(memory)) + k)
 end
 
-@inline storeat!(x::PyStridedItems{T}, v::T, k) where {T} = @inbounds flat(x)[k + 1] = v
+@inline storeat!(x::PyStridedItems{T}, v::T, k) where {T} = put!(flat(x), v, k + 1)
 @inline function storeat!(x::PyStridedArray{T,N,S}, v::T, k) where {T,N,S}
     memory = flat(x)
     GC.@preserve memory store!(S, Ptr{UInt8}(pointer(memory)) + k, v)
@@ -201,7 +211,20 @@ end
 function Base.similar(x::PyStridedArray{T,N,S}, ::Type{T}, dims::Dims{M}) where {T,N,S<:Packed,M}
     hasobjects(S) && return Array{T,M}(undef, dims)
     n = memorysize(S)
-    return PyStridedArray{T,M,S}(zeros(UInt8, n * prod(dims)), 0, densestrides(dims, n), dims, false)
+    return PyStridedArray{T,M,S}(zeros(UInt8, checkedbytes(n, dims)), 0, densestrides(dims, n), dims, false)
+end
+
+"Bytes of so many items; an ArgumentError if that is no number of bytes."
+function checkedbytes(itemsize, dims)
+    all(n -> n >= 0, dims) || throw(ArgumentError("an array can't have the dimensions $dims"))
+    any(iszero, dims) && return 0
+    bytes, overflow = itemsize, false
+    for n in dims
+        bytes, o = Base.mul_with_overflow(bytes, n)
+        overflow |= o
+    end
+    overflow && throw(ArgumentError("an array of dimensions $dims is too large"))
+    return bytes
 end
 
 "Strides of contiguous column-major items, in bytes."

@@ -58,6 +58,10 @@ function owned(p::Ptr{Cvoid})
     end
 end
 
+# The same object is equal, whatever the handle.
+Base.:(==)(a::PyObject, b::PyObject) = pointerof(a) == pointerof(b)
+Base.hash(o::PyObject, h::UInt) = hash(pointerof(o), h)
+
 # A value of Julia's as a Python object. (Not a constructor: that takes addresses.)
 Base.convert(::Type{PyObject}, o::PyObject) = o
 Base.convert(::Type{PyObject}, @nospecialize(x)) = withgil(() -> owned(topython(x)))

@@ -85,11 +85,17 @@ getitem(@nospecialize(x), @nospecialize(key)) = key isa Tuple ? x[key...] : x[ke
 
 # A field of an array's records, as NumPy has it.
 getitem(@nospecialize(x::AbstractArray), name::String) = namedcolumn(x, name)
-setitem(@nospecialize(x::AbstractArray), name::String, @nospecialize(value)) =
-    (assign!(namedcolumn(x, name), value); nothing)
+function setitem(@nospecialize(x::AbstractArray), name::String, @nospecialize(value))
+    isreadonly(memoryof(x)) && throwreadonly()
+    value isa PyObject && !holdsobjects(x) && (value = unboxed(value))
+    assign!(namedcolumn(x, name), value)
+    return nothing
+end
 
 function namedcolumn(x::AbstractArray, name)
-    hasfields(memorytype(memoryof(x))) || throw(PyTypeError(
+    fits(x) || throw(Resized())
+    S = memorytype(memoryof(x))
+    hasfields(S) && !isempty(fieldsof(S)[1]) || throw(PyTypeError(
         "the elements of this array (of type $(eltype(x))) have no fields; its indices are integers, slices and '...'"))
     return column(x, Symbol(name))
 end

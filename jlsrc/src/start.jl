@@ -46,17 +46,34 @@ end
 
 @inline function callpositional(@nospecialize(f), args::Ptr{Value}, n::Int64)
     n == 1 && return f(fromvalue(args))
+    n > 1 && runspython(args, n) && return f(usable(arguments(args, n))...)
     n == 2 && return f(fromvalue(args), fromvalue(args + sizeof(Value)))
     n == 3 && return f(fromvalue(args), fromvalue(args + sizeof(Value)), fromvalue(args + 2sizeof(Value)))
     n == 0 && return f()
     return f(arguments(args, n)...)
 end
 
+# Whether making Julia values of the arguments may run Python code: containers' items may be anything.
+@inline function runspython(args::Ptr{Value}, n)
+    for i in 0:n-1
+        TAG_TUPLE <= gettag(args + i * sizeof(Value)) <= TAG_RANGE && return true
+    end
+    return false
+end
+
+# Such code may have resized a Vector of which another argument is a view.
+function usable(values::Vector{Any})
+    for x in values
+        x isa AbstractArray && isderived(x) && !fits(x) && throw(Resized())
+    end
+    return values
+end
+
 arguments(args::Ptr{Value}, n) = Any[fromvalue(args + (i - 1) * sizeof(Value)) for i in 1:n]
 
 @noinline function callkeywords(@nospecialize(f), args::Ptr{Value}, n::Int64, kwnames::Ptr{Cvoid})
     names = items(kwnames)
-    all = arguments(args, n)
+    all = usable(arguments(args, n))
     positional = n - length(names)
     keywords = Pair{Symbol,Any}[Symbol(names[i]) => all[positional+i] for i in eachindex(names)]
     return f(all[1:positional]...; keywords...)
