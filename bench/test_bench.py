@@ -53,7 +53,7 @@ ROWS = [
     ("*", "ours(a, a)", "a @ a"),
     ("r -> sum(p -> p.x, r)", "ours(aligned)", "ours(native)"),
     ("r -> sum(p -> p.x, r)", "ours(packed)", "ours(native)"),
-    ("fill((a = 1, b = 2.0), 9)", "np.asarray(ours)", "np.asarray(memoryview(aligned))"),
+    ("fill((id = Int32(1), x = 1.0, y = 2.0), 9)", "np.asarray(ours)", "np.asarray(memoryview(aligned))"),
 ]
 
 
