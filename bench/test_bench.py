@@ -23,7 +23,8 @@ RECORD = [("id", "i4"), ("x", "f8"), ("y", "f8")]
 #: Records as C lays them out, which are NamedTuples in Julia; and without padding.
 ALIGNED = np.zeros(100_000, np.dtype(RECORD, align=True))
 PACKED = np.zeros(100_000, np.dtype(RECORD))
-NATIVE = "fill((id = Int32(1), x = 1.0, y = 2.0), 100_000)"
+RECORDS = "fill((id = Int32(1), x = 1.0, y = 2.0), {})"
+NATIVE = RECORDS.format("100_000")
 
 #: What the statements can use besides `ours`, the Julia object of the row, and `native`, a Vector
 #: of NamedTuples that Julia made.
@@ -53,7 +54,7 @@ ROWS = [
     ("*", "ours(a, a)", "a @ a"),
     ("r -> sum(p -> p.x, r)", "ours(aligned)", "ours(native)"),
     ("r -> sum(p -> p.x, r)", "ours(packed)", "ours(native)"),
-    ("fill((id = Int32(1), x = 1.0, y = 2.0), 9)", "np.asarray(ours)", "np.asarray(memoryview(aligned))"),
+    (RECORDS.format(9), "np.asarray(ours)", "np.asarray(memoryview(aligned))"),
 ]
 
 
@@ -66,6 +67,6 @@ def test_row(benchmark: Any, row: tuple[str, str, str], side: str) -> None:
         names["native"] = bb.eval(NATIVE)
     timer = timeit.Timer(statement if side == "ours" else baseline, globals=names)
     timer.timeit(2)  # compiles
-    benchmark.group = f"{statement:20} {code:25}"
+    benchmark.group = f"{statement:20} {code:25.25}"
     benchmark.extra_info.update(side=side, number=NUMBER, baseline=baseline)
     benchmark(timer.timeit, NUMBER)
