@@ -99,8 +99,8 @@ def _record(fields: list[tuple[str, str, int]], size: int) -> str:
 def _of_array(array: Any, dtype: Any) -> str:
     format_ = _of_dtype(dtype)
     base: Any = getattr(getattr(array, "base", None), "dtype", None)
-    names = getattr(base, "names", None)
-    if names is not None and base.itemsize == dtype.itemsize and set(names) - set(dtype.names or ()):
+    hidden = set(getattr(base, "names", None) or ()) - set(dtype.names or ())
+    if hidden and base.itemsize == dtype.itemsize:
         # A selection of fields, x[["a", "c"]]: the gaps are fields of somebody else's.
         return "T{||" + format_[2:]
     return format_
