@@ -69,4 +69,9 @@ include("slots.jl")
 include("evaluate.jl")
 include("start.jl")
 
+# What every start needs is inferred (and from Julia 1.9 on compiled) when the package is, and not each time.
+precompile(start, (Ptr{Cvoid},))
+precompile(entry, (Ptr{Cvoid}, Ptr{Value}, Int64, Ptr{Cvoid}, Ptr{Value}))
+precompile(evaluate, (String, Module))
+
 end
