@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import struct
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -93,6 +94,10 @@ def _record(fields: list[tuple[str, str, int]], size: int) -> str:
     return f"T{{{items}|{size}|}}"
 
 
+def _subarray(shape: Iterable[int], item: str) -> str:
+    return f"({','.join(map(str, shape))}){item}"
+
+
 # ---------------------------------------------------------------------------- NumPy
 
 
@@ -112,7 +117,7 @@ def _of_dtype(dtype: Any, where: str = "of this array") -> str:
         while base.subdtype is not None:  # a sub-array of sub-arrays: NumPy doesn't join them
             base, inner = base.subdtype
             shape += inner
-        return f"({','.join(map(str, shape))}){_of_dtype(base, where)}"
+        return _subarray(shape, _of_dtype(base, where))
     if dtype.names is not None:
         fields = [
             (
@@ -169,7 +174,7 @@ def _of_descr(descr: Any) -> tuple[str, int]:
             format_, size = _of_descr(type_)
         if shape:
             dims = shape[0] if isinstance(shape[0], tuple) else (shape[0],)
-            format_ = f"({','.join(map(str, dims))}){format_}"
+            format_ = _subarray(dims, format_)
             for n in dims:
                 size *= n
         if name:
@@ -200,7 +205,7 @@ def _of_ctypes(type_: Any) -> str:
         while issubclass(type_, ctypes.Array):
             shape.append(type_._length_)
             type_ = type_._type_
-        return f"({','.join(map(str, shape))}){_of_ctypes(type_)}"
+        return _subarray(shape, _of_ctypes(type_))
     if issubclass(type_, ctypes.Union):
         raise TypeError(
             f"the ctypes union '{type_.__name__}' can't be shared with Julia, which has no such "

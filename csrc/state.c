@@ -162,7 +162,7 @@ static void set_hook(PyObject **place, PyObject *hooks, const char *name)
     *place = o;
 }
 
-/* The package's Python functions that C calls, in a dict: make_error, make_namedtuple, start. */
+/* The package's Python functions that C calls, in a dict by the names of their places in bb. */
 void bb_set_hooks(uintptr_t dict_id)
 {
     PyGILState_STATE gil = PyGILState_Ensure();

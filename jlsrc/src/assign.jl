@@ -110,8 +110,6 @@ function overlap(a::AbstractArray, b::AbstractArray)
 end
 
 function extent(l::Layout)
-    itemsize = memorysize(memorytype(l))
-    ends = [(n - 1) * s for (n, s) in zip(l.size, l.strides)]
-    p = Int(l.ptr)
-    return p + reduce(+, min.(0, ends); init = 0), p + reduce(+, max.(0, ends); init = 0) + itemsize
+    low, high = reach(l.size, l.strides)
+    return Int(l.ptr) + low, Int(l.ptr) + high + memorysize(memorytype(l))
 end

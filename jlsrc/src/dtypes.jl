@@ -6,6 +6,9 @@
 
 What NumPy needs for a view of memory that no format describes (overlapping fields and the like):
 (description of the dtype, address, read-only, shape, strides), or nothing if the memory can't be shared.
+
+The JuliaArray of `x`, which bufferbridge/_numpy.py keeps beside the address, keeps the memory. It can't be
+resized: only Python's memory, and what `similar` made like it, has items of a `MemoryType`.
 """
 function numpyview(@nospecialize(x::AbstractArray))
     fits(x) || return nothing
@@ -21,12 +24,7 @@ dtype(@nospecialize(S)) = dtype(describe(S, "its elements"), S)
 dtype(d::Union{Plain,Swap}, S) =
     S <: ObjectReference ? "O" : typestr(valuetype(S), d isa Swap ? SWAPPED_MARK : NATIVE_IS_LITTLE ? '<' : '>')
 function dtype(d::Items, S)
-    shape = [d.n]
-    inner = d.S
-    while (next = describe(inner, "its elements")) isa Items
-        push!(shape, next.n)
-        inner = next.S
-    end
+    shape, inner = subarray(d, "its elements")
     return (dtype(inner), Tuple(shape))
 end
 dtype(d::Fields, S) = (Tuple(d.names), Tuple(Any[dtype(T) for T in d.Ss]), Tuple(d.offsets), d.size)

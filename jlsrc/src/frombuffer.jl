@@ -160,9 +160,7 @@ function wrapbuffer(::Elements{S}, N::Val, b::BufferInfo, v::Ptr{Value}) where {
         strides = map(zero, strides)
         span = 0
     else
-        ends = (size .- 1) .* strides
-        low = reduce(+, min.(0, ends); init = 0)
-        high = reduce(+, max.(0, ends); init = 0)
+        low, high = reach(size, strides)
         span = high - low + memorysize(S)
     end
     items = plain && memorysize(S) > 0 && all(s -> s % memorysize(S) == 0, strides)

@@ -1,6 +1,6 @@
 # x[...] of a JuliaArray, where C can't do it alone: slices, elements that are no plain numbers, and
-# assignment (of what, is in assign.jl). C has parsed the index (csrc/juliaarray.c): per axis a start, a step and a count, from
-# zero; the count is -1 for a single index.
+# assignment (of what, is in assign.jl). C has parsed the index (csrc/juliaarray.c): per axis a start, a
+# step and a count, from zero; the count is -1 for a single index.
 
 function indices(x::AbstractArray, axes::Ptr{Int64}, n::Int)
     return ntuple(n) do d

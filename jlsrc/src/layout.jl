@@ -261,7 +261,7 @@ fits(x::AbstractArray) = !isderived(x) || fits(parent(x))
 fits(x::SubArray) = fits(parent(x)) && checkbounds(Bool, parent(x), parentindices(x)...)
 fits(x::Base.ReshapedArray) = fits(parent(x)) && length(parent(x)) == length(x)
 fits(x::PyStridedArray{T,N,S}) where {T,N,S} = isempty(x) || !isderived(x) ||
-    getfield(x, :offset) + reduce(+, max.(0, (size(x) .- 1) .* bytestrides(x)); init = 0) + memorysize(S) <= length(flat(x))
+    getfield(x, :offset) + reach(size(x), bytestrides(x))[2] + memorysize(S) <= length(flat(x))
 
 # The slot for what has to live besides x for the memory to live.
 function memoryslot!(l::Layout)

@@ -66,7 +66,8 @@ swapbytes(x::FixedString{C,N,U}) where {C,N,U} = FixedString{C,N,U}(map(bswap, x
 """
     load(S, p::Ptr{UInt8})
 
-The element that lies at `p` as an `S`; any alignment will do.
+The element that lies at `p` as an `S`; any alignment will do. The caller keeps the memory alive meanwhile
+(GC.@preserve of what owns it), here and in [`store!`](@ref).
 """
 @inline load(::Type{S}, p::Ptr{UInt8}) where {S} = unsafe_load(Ptr{S}(p))
 @inline load(::Type{Bool}, p::Ptr{UInt8}) = unsafe_load(p) != 0x00 # as C has it: any other byte is true

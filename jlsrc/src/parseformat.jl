@@ -238,7 +238,8 @@ function parsecode(p, count, start)
     reject(p, "'$(p.format[thisind(p.format, at)])' is no code of an element", at)
 end
 
-function number(p, @nospecialize(T), size = Core.sizeof(T))
+function number(p, @nospecialize(T))
+    size = Core.sizeof(T)
     isswapped(p) && T <: Ptr && reject(p, "pointers of another machine can't be used", p.at - 1)
     S = isswapped(p) && size > 1 ? Swapped{T} : T
     return Item(S, size, T <: Complex ? size ÷ 2 : size, 1)

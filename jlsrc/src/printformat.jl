@@ -128,11 +128,17 @@ ishomogeneous(S) = fieldcount(S) > 0 && all(isequal(fieldtype(S, 1)), fieldtypes
 isarraywrapper(S) = S <: AbstractArray && fieldcount(S) == 1 && fieldtype(S, 1) <: Tuple &&
     ishomogeneous(fieldtype(S, 1)) && fieldtype(S, 1).parameters[1] === eltype(S)
 
+# A value of an isbits type, to ask its size.
+function ofzeros(@nospecialize(S))
+    bytes = zeros(UInt8, sizeof(S))
+    return GC.@preserve bytes unsafe_load(Ptr{S}(pointer(bytes)))
+end
+
 # Julia's arrays are column-major and sub-arrays row-major: the dimensions come in reverse.
 function describearray(S)
     n = fieldcount(fieldtype(S, 1))
     dims = try
-        hasmethod(size, Tuple{Type{S}}) ? size(S) : size(unsafe_load(Ptr{S}(pointer(zeros(UInt8, sizeof(S) + 16)))))
+        hasmethod(size, Tuple{Type{S}}) ? size(S) : size(ofzeros(S))
     catch # not an array after all
         (n,)
     end
@@ -193,15 +199,21 @@ function writeitem(w, @nospecialize(S), place)
     elseif d isa Fields
         writefields(w, d, place)
     else
-        print(w.io, '(', d.n)
-        inner = d.S
-        while (next = describe(inner, place)) isa Items
-            print(w.io, ',', next.n)
-            inner = next.S
-        end
-        print(w.io, ')')
+        shape, inner = subarray(d, place)
+        print(w.io, '(', join(shape, ','), ')')
         writeitem(w, inner, place)
     end
+end
+
+"The dimensions of a sub-array and the memory type of its items: sub-arrays of sub-arrays are one."
+function subarray(d::Items, place)
+    shape = [d.n]
+    inner = d.S
+    while (next = describe(inner, place)) isa Items
+        push!(shape, next.n)
+        inner = next.S
+    end
+    return shape, inner
 end
 
 function writefields(w, d::Fields, place)

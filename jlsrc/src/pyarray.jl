@@ -227,6 +227,12 @@ function checkedbytes(itemsize, dims)
     return bytes
 end
 
+"From the first item to the lowest and to the highest one, in the unit of the strides."
+function reach(size, strides)
+    ends = (size .- 1) .* strides
+    return reduce(+, min.(0, ends); init = 0), reduce(+, max.(0, ends); init = 0)
+end
+
 "Strides of contiguous column-major items, in bytes."
 function densestrides(size::NTuple{N,Int}, itemsize::Int) where {N}
     n = itemsize
