@@ -2,9 +2,26 @@
  * depends on the other's order of fields.
  *
  * Unless it says otherwise a function needs the GIL, returns NULL or -1 with a Python exception set
- * when it fails, and borrows its arguments. "New" results are references that the caller owns. */
+ * when it fails, and borrows its arguments. "New" results are references that the caller owns.
+ *
+ * What may run Python code (which may let other threads in, that wait for Julia's collector) does so in
+ * Python's state: see threads.c. That includes whatever makes containers or drops references. */
 #include "bufferbridge.h"
 #include <string.h>
+
+#define IN_PYTHON(type, expression) \
+    { \
+        int state_ = bb_to_python_state(); \
+        type result_ = (expression); \
+        bb_to_julia_state(state_); \
+        return result_; \
+    }
+#define IN_PYTHON_VOID(statement) \
+    { \
+        int state_ = bb_to_python_state(); \
+        statement; \
+        bb_to_julia_state(state_); \
+    }
 
 /* ------------------------------------------------------ making Python objects */
 
@@ -17,35 +34,37 @@ static PyObject *api_bigint(const char *hex) { return PyLong_FromString(hex, NUL
 
 static PyObject *api_box(bb_value *v) { return bb_to_python(v); }
 
-static PyObject *api_tuple_new(int64_t n) { return PyTuple_New(n); }
+static PyObject *api_tuple_new(int64_t n) IN_PYTHON(PyObject *, PyTuple_New(n))
 
 static void api_tuple_set(PyObject *t, int64_t i, PyObject *item) { PyTuple_SET_ITEM(t, i, item); }
 
-static PyObject *api_list_new(int64_t n) { return PyList_New(n); }
+static PyObject *api_list_new(int64_t n) IN_PYTHON(PyObject *, PyList_New(n))
 
 static void api_list_set(PyObject *t, int64_t i, PyObject *item) { PyList_SET_ITEM(t, i, item); }
 
 /* New named tuple of both tuples, which it takes. */
-static PyObject *api_namedtuple(PyObject *names, PyObject *values)
+static PyObject *namedtuple_(PyObject *names, PyObject *values)
 {
     PyObject *r = PyObject_CallFunctionObjArgs(bb.make_namedtuple, names, values, NULL);
     Py_DECREF(names);
     Py_DECREF(values);
     return r;
 }
+static PyObject *api_namedtuple(PyObject *names, PyObject *values)
+    IN_PYTHON(PyObject *, namedtuple_(names, values))
 
 /* --------------------------------------------------- looking into Python objects */
 
-static int api_unbox(PyObject *o, bb_value *v) { return bb_from_python(o, v); }
+static int api_unbox(PyObject *o, bb_value *v) IN_PYTHON(int, bb_from_python(o, v))
 
-static int api_acquire(PyObject *o, bb_value *v) { return bb_acquire(o, v); }
+static int api_acquire(PyObject *o, bb_value *v) IN_PYTHON(int, bb_acquire(o, v))
 
-static void api_clear(bb_value *v) { bb_value_clear(v); }
+static void api_clear(bb_value *v) IN_PYTHON_VOID(bb_value_clear(v))
 
-static int64_t api_length(PyObject *o) { return PyObject_Size(o); }
+static int64_t api_length(PyObject *o) IN_PYTHON(int64_t, PyObject_Size(o))
 
 /* Item i of a tuple or list into *v; it keeps the item alive. */
-static int api_item(PyObject *o, int64_t i, bb_value *v)
+static int item_(PyObject *o, int64_t i, bb_value *v)
 {
     PyObject *item = PySequence_GetItem(o, i);
     int r;
@@ -58,16 +77,18 @@ static int api_item(PyObject *o, int64_t i, bb_value *v)
         Py_DECREF(item);
     return r;
 }
+static int api_item(PyObject *o, int64_t i, bb_value *v)
+    IN_PYTHON(int, item_(o, i, v))
 
 /* Item i of a sequence as it is: new. */
-static PyObject *api_object_item(PyObject *o, int64_t i) { return PySequence_GetItem(o, i); }
+static PyObject *api_object_item(PyObject *o, int64_t i) IN_PYTHON(PyObject *, PySequence_GetItem(o, i))
 
 static int64_t api_is_tuple(PyObject *o) { return PyTuple_Check(o); }
 static int64_t api_is_list(PyObject *o) { return PyList_Check(o); }
 
 /* New list: of the (key, value) tuples of a dict, of a set's elements, of a namedtuple's names, or of
  * any other iterable's elements. */
-static PyObject *api_items(PyObject *o)
+static PyObject *items_(PyObject *o)
 {
     if (PyDict_Check(o))
         return PyMapping_Items(o);
@@ -79,8 +100,10 @@ static PyObject *api_items(PyObject *o)
     }
     return PySequence_List(o);
 }
+static PyObject *api_items(PyObject *o)
+    IN_PYTHON(PyObject *, items_(o))
 
-static PyObject *api_getattr(PyObject *o, const char *name, int64_t n)
+static PyObject *getattr_(PyObject *o, const char *name, int64_t n)
 {
     PyObject *key = api_str(name, n), *r = NULL;
     if (key != NULL) {
@@ -89,8 +112,10 @@ static PyObject *api_getattr(PyObject *o, const char *name, int64_t n)
     }
     return r;
 }
+static PyObject *api_getattr(PyObject *o, const char *name, int64_t n)
+    IN_PYTHON(PyObject *, getattr_(o, name, n))
 
-static int api_setattr(PyObject *o, const char *name, int64_t n, PyObject *value)
+static int setattr_(PyObject *o, const char *name, int64_t n, PyObject *value)
 {
     PyObject *key = api_str(name, n);
     int r = -1;
@@ -100,17 +125,17 @@ static int api_setattr(PyObject *o, const char *name, int64_t n, PyObject *value
     }
     return r;
 }
+static int api_setattr(PyObject *o, const char *name, int64_t n, PyObject *value)
+    IN_PYTHON(int, setattr_(o, name, n, value))
 
-static PyObject *api_dir(PyObject *o) { return PyObject_Dir(o); }
+static PyObject *api_dir(PyObject *o) IN_PYTHON(PyObject *, PyObject_Dir(o))
 
 static PyObject *api_repr(PyObject *o, int64_t plain)
-{
-    return plain ? PyObject_Str(o) : PyObject_Repr(o);
-}
+    IN_PYTHON(PyObject *, plain ? PyObject_Str(o) : PyObject_Repr(o))
 
 /* Calls f with n positional values and those of the tuple of names kwnames (or NULL): new result.
  * Takes all of args. */
-static PyObject *api_call(PyObject *f, PyObject **args, int64_t n, PyObject *kwnames)
+static PyObject *call_(PyObject *f, PyObject **args, int64_t n, PyObject *kwnames)
 {
     PyObject *r = NULL;
     if (Py_EnterRecursiveCall(" in a callback from Julia") == 0) {
@@ -122,14 +147,16 @@ static PyObject *api_call(PyObject *f, PyObject **args, int64_t n, PyObject *kwn
         Py_DECREF(args[i]);
     return r;
 }
+static PyObject *api_call(PyObject *f, PyObject **args, int64_t n, PyObject *kwnames)
+    IN_PYTHON(PyObject *, call_(f, args, n, kwnames))
 
 /* Callbacks may come on any thread, with or without the GIL; threads of Julia's go on running while
  * Python ends, and must not enter it any more (-1). */
-static int64_t api_gil_ensure(void)
-{
-    return bb.status == BB_RUNNING || bb.status == BB_NOT_STARTED ? (int64_t)PyGILState_Ensure() : -1;
-}
-static void api_gil_release(int64_t state) { PyGILState_Release((PyGILState_STATE)state); }
+static int64_t api_gil_ensure(void) { return bb_take_gil(); }
+static void api_gil_release(int64_t state) { bb_drop_gil(state); }
+static int64_t api_gil_give_up(void) { return bb_give_gil_up(); }
+static void api_gil_regain(void) { bb_regain_gil(); }
+
 /* Around conversions that nest: a list that contains itself becomes a RecursionError. */
 static int api_enter_recursion(void)
 {
@@ -143,11 +170,11 @@ static int64_t api_gil_held(void) { return bb.status == BB_RUNNING && PyGILState
 /* --------------------------------------------------------------- lifetimes */
 
 static bb_handle *api_hold(PyObject *o) { return bb_hold(o); }
-static void api_decref(PyObject *o) { Py_DECREF(o); }
+static void api_decref(PyObject *o) IN_PYTHON_VOID(Py_DECREF(o))
 static PyObject *api_incref(PyObject *o) { return Py_NewRef(o); }
 static void api_release_later(bb_node *node) { bb_release_later(node); } /* any thread */
 
-static void api_drain(void) { bb_drain(); }
+static void api_drain(void) IN_PYTHON_VOID(bb_drain())
 
 /* Julia's root table has new memory, with room for count objects. */
 static int api_grow_roots(void **roots, int64_t count)
@@ -181,26 +208,8 @@ static PyObject *api_new_julia(int64_t class_, int64_t slot)
 
 /* ------------------------------------------------------------------ errors */
 
-/* Raises the Python class for this kind of Julia error. Takes exception and backtrace (JuliaValue). */
-static void api_raise(int64_t kind, const char *message, int64_t n, PyObject *exception,
-                      PyObject *backtrace)
-{
-    PyObject *text = api_str(message, n), *error = NULL;
-    if (text != NULL) {
-        error = PyObject_CallFunction(bb.make_error, "LOOO", (long long)kind, text, exception,
-                                      backtrace);
-        Py_DECREF(text);
-    }
-    Py_XDECREF(exception);
-    Py_XDECREF(backtrace);
-    if (error != NULL) {
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-        Py_DECREF(error);
-    }
-}
-
 /* New reference to the exception that is set, which it clears; with its traceback in it. */
-static PyObject *api_fetch(void)
+static PyObject *fetch_(void)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -211,21 +220,59 @@ static PyObject *api_fetch(void)
     Py_XDECREF(traceback);
     return value;
 }
+static PyObject *api_fetch(void)
+    IN_PYTHON(PyObject *, fetch_())
+
+static void set_exception(PyObject *exception)
+{
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(exception)), Py_NewRef(exception),
+                  PyException_GetTraceback(exception));
+}
+
+/* Raises the Python class for this kind of Julia error. Takes exception and backtrace (JuliaValue). After a
+ * Ctrl-C Python's handlers have their say before: what they raise is raised, and Julia's error its cause. */
+static void raise_(int64_t kind, const char *message, int64_t n, PyObject *exception, PyObject *backtrace)
+{
+    PyObject *text = api_str(message, n), *error = NULL, *raised = NULL;
+    if (text != NULL && bb.requested && bb_check_signals() < 0)
+        raised = fetch_();
+    if (text != NULL) {
+        error = PyObject_CallFunction(bb.make_error, "LOOO", (long long)kind, text, exception,
+                                      backtrace);
+        Py_DECREF(text);
+    }
+    Py_XDECREF(exception);
+    Py_XDECREF(backtrace);
+    if (raised != NULL) {
+        PyErr_Clear();
+        if (error != NULL)
+            PyException_SetCause(raised, error); /* takes it */
+        set_exception(raised);
+        Py_DECREF(raised);
+    } else if (error != NULL) {
+        set_exception(error);
+        Py_DECREF(error);
+    }
+}
+static void api_raise(int64_t kind, const char *message, int64_t n, PyObject *exception,
+                      PyObject *backtrace)
+    IN_PYTHON_VOID(raise_(kind, message, n, exception, backtrace))
 
 /* Raises this very exception object again; its traceback goes on growing. */
-static void api_restore(PyObject *exception)
+static void restore_(PyObject *exception)
 {
     if (!PyExceptionInstance_Check(exception)) { /* Julia code may put anything into a PyException */
         PyErr_Format(PyExc_TypeError, "a PyException holds an object that is no exception: '%.200s'",
                      Py_TYPE(exception)->tp_name);
         return;
     }
-    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(exception)), Py_NewRef(exception),
-                  PyException_GetTraceback(exception));
+    set_exception(exception);
 }
+static void api_restore(PyObject *exception)
+    IN_PYTHON_VOID(restore_(exception))
 
 /* New str: the exception as Python prints it, with its traceback. */
-static PyObject *api_format_exception(PyObject *exception)
+static PyObject *format_exception_(PyObject *exception)
 {
     if (!PyExceptionInstance_Check(exception))
         return PyObject_Repr(exception);
@@ -242,10 +289,12 @@ static PyObject *api_format_exception(PyObject *exception)
     Py_XDECREF(empty);
     return text;
 }
+static PyObject *api_format_exception(PyObject *exception)
+    IN_PYTHON(PyObject *, format_exception_(exception))
 
 /* Writes text to sys.stdout (1) or sys.stderr (2); -1 with an exception. A stream that is None or
  * missing swallows it, as print does. */
-static int api_write(int64_t fd, const char *s, int64_t n, int64_t flush)
+static int write_(int64_t fd, const char *s, int64_t n, int64_t flush)
 {
     PyObject *stream = PySys_GetObject(fd == 2 ? "stderr" : "stdout"), *text, *r;
     if (stream == NULL || stream == Py_None)
@@ -262,6 +311,8 @@ static int api_write(int64_t fd, const char *s, int64_t n, int64_t flush)
     Py_XDECREF(r);
     return r == NULL ? -1 : 0;
 }
+static int api_write(int64_t fd, const char *s, int64_t n, int64_t flush)
+    IN_PYTHON(int, write_(fd, s, n, flush))
 
 /* ----------------------------------------------------------------- filling in */
 
@@ -276,15 +327,23 @@ static int api_set_helper(int64_t which, void *f)
     return 0;
 }
 
-static void api_set_facts(int64_t any_thread, int64_t length_offset, int64_t flags_offset,
+/* A function or variable of Julia's own. */
+static int api_set_runtime(const char *name, void *address) { return bb_set_runtime(name, address); }
+
+static void api_set_waker(void *async) { bb.waker = async; }
+
+static void api_set_facts(int64_t any_thread, int64_t threads, int64_t length_offset, int64_t flags_offset,
                           int64_t shared_mask, int64_t capacity_offset)
 {
     bb.any_thread = any_thread != 0;
+    bb.several_threads = threads > 1;
     bb.length_offset = length_offset;
     bb.flags_offset = flags_offset;
     bb.shared_mask = shared_mask;
     bb.capacity_offset = capacity_offset;
 }
+
+static int api_check_signals(void) IN_PYTHON(int, bb_check_signals())
 
 static bb_state *api_state(void) { return &bb; }
 
@@ -292,10 +351,11 @@ static bb_state *api_state(void) { return &bb; }
 static const struct { const char *name; void *function; } functions[] = {
     F(str), F(bigint), F(box), F(tuple_new), F(tuple_set), F(list_new), F(list_set), F(namedtuple),
     F(unbox), F(acquire), F(clear), F(length), F(item), F(items), F(object_item), F(is_tuple), F(is_list), F(getattr), F(setattr), F(dir),
-    F(repr), F(call), F(gil_ensure), F(gil_release), F(gil_held), F(enter_recursion),
+    F(repr), F(call), F(gil_ensure), F(gil_release), F(gil_held), F(gil_give_up), F(gil_regain), F(enter_recursion),
     F(leave_recursion), F(hold), F(decref), F(incref),
     F(release_later), F(drain), F(grow_roots), F(new_julia), F(raise), F(fetch), F(restore),
-    F(format_exception), F(write), F(set_entry), F(set_helper), F(set_facts), F(state),
+    F(format_exception), F(write), F(set_entry), F(set_helper), F(set_facts),
+    F(set_runtime), F(set_waker), F(check_signals), F(state),
 };
 
 void *bb_api_function(const char *name)

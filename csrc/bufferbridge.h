@@ -3,7 +3,7 @@
  * CPython's side of the bridge is here, Julia's side is in jlsrc/. The two meet in three places only:
  *
  *   bb_value   one value on its way between the languages, a plain struct that both know
- *   bb_entry   the one way into Julia: call a Julia object with bb_values
+ *   bb_entry   the one way into Julia: call a Julia object with bb_values (through bb_enter)
  *   bb_api     the functions (by name) that Julia may call; see api.c
  *
  * Everything here is protected by the GIL, except what says "any thread".
@@ -205,17 +205,47 @@ enum bb_helper {
 
 enum bb_status { BB_NOT_STARTED = 0, BB_RUNNING = 1, BB_STOPPED = 2, BB_FORKED = 3 };
 
+/* Functions and variables of Julia's own; see threads.c. */
+typedef struct {
+    int8_t (*jl_gc_safe_enter)(void);
+    void (*jl_gc_safe_leave)(int8_t);
+    int (*jl_gc_enable)(int);
+    void (*jl_throw)(void *);
+    void **jl_interrupt_exception;
+    void (*jl_enter_handler)(void *);
+    void (*jl_pop_handler)(int);
+    void (*jl_sigatomic_begin)(void);
+    void (*jl_sigatomic_end)(void);
+    void *(*jl_get_ptls_states)(void);
+    void *(*jl_get_current_task)(void);
+    int (*uv_async_send)(void *);
+} bb_runtime;
+
 typedef struct {
     /* Julia reads and writes the fields up to `layout`; see wire.jl. */
     int64_t nfree;        /* free root slots, of which free_slots is the list */
     int64_t *free_slots;
     int64_t pinned_bytes; /* memory of Python's that Julia holds */
+    /* Signals (signals.c). All concern the main thread. */
+    int64_t depth;                   /* calls into Julia that it is in */
+    volatile int64_t calls;          /* and has been in */
+    volatile int64_t interruptible;  /* whether it runs code that Ctrl-C may stop */
+    volatile int64_t noticed;        /* a SIGINT came that Python has not been asked about */
+    volatile int64_t requested;      /* one came while it was interruptible */
+    volatile int64_t threw;          /* an InterruptException is on its way */
+    int64_t elsewhere;               /* calls that other threads are in */
     bb_layout layout;
 
     void **roots;         /* the data of Julia's root table, a Vector{Any} */
     int64_t root_count;   /* its length */
     int status;
     int any_thread;       /* Julia 1.9 and later let every thread in */
+    int several_threads;  /* Julia was started with more than one */
+    volatile int attention; /* the next call has to look after the signals (bb_attend) */
+    bb_runtime runtime;
+    void *waker;          /* a uv_async_t: wakes the task that interrupts those that wait */
+    char *frame;          /* the C stack at the latest call of the main thread */
+    const char *image;    /* Julia's system image */
     unsigned long thread; /* the thread that started Julia */
     bb_entry entry;
     void *helpers[BB_H_COUNT];
@@ -233,6 +263,25 @@ extern bb_state bb;
 int bb_not_ready(void);              /* sets the exception that says why Julia can't be entered */
 int bb_call_helper(enum bb_helper h, bb_value *args, int64_t n, bb_value *result);
 void *bb_api_function(const char *name);
+
+/* threads.c */
+int bb_set_runtime(const char *name, void *address);
+int bb_to_python_state(void);        /* before Python code runs on a thread that is in Julia */
+void bb_to_julia_state(int state);   /* and after */
+int bb_enter(void *f, bb_value *args, int64_t nargs, PyObject *kwnames, bb_value *result);
+int64_t bb_take_gil(void);
+void bb_drop_gil(int64_t state);
+int64_t bb_give_gil_up(void);
+void bb_regain_gil(void);
+void bb_turn_away(void);
+
+/* signals.c */
+void bb_save_process(void);
+void bb_restore_process(void);
+void bb_watch_signals(void);
+void bb_attend(void);
+void bb_interrupted(void);
+int bb_check_signals(void);          /* 0, or -1 with what Python's handler raised */
 
 static inline int bb_ready(void)
 {

@@ -10,15 +10,17 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ["acquire", "api", "getbuffer", "juliaarray", "juliavalue", "kinds", "state", "values"]
+SOURCES = ["acquire", "api", "getbuffer", "juliaarray", "juliavalue", "kinds", "signals", "state"]
+SOURCES += ["threads", "values"]
 
-# Defined in state.c.
+# Defined in state.c and signals.c.
 FUNCTIONS = """
     int bb_install(uintptr_t dict_id);
     void bb_set_hooks(uintptr_t dict_id);
     int bb_boot(const char *libjulia, const char *bindir, const char *image, int argc, char **argv,
                 const char *code, uint64_t *results, char *error, size_t error_size);
     void bb_shut_down(const char *libjulia);
+    void bb_keep_faults(void);
 """
 
 # Buffer request types, CPython's manual; the values are the compiler's.

@@ -102,7 +102,7 @@ static PyObject *call_julia(void *f, PyObject *const *args, Py_ssize_t n, PyObje
             failed = 1;
     if (!failed) {
         result.owner = NULL;
-        if (bb.entry(f, values, n, kwnames, &result) == 0)
+        if (bb_enter(f, values, n, kwnames, &result) == 0)
             out = bb_to_python(&result);
     }
     for (Py_ssize_t i = 0; i < converted; i++)
@@ -136,7 +136,7 @@ int bb_call_helper(enum bb_helper h, bb_value *args, int64_t n, bb_value *result
     if (!bb_ready())
         return bb_not_ready();
     result->owner = NULL;
-    r = bb.entry(bb.helpers[h], args, n, NULL, result);
+    r = bb_enter(bb.helpers[h], args, n, NULL, result);
     bb_drain();
     return r;
 }

@@ -1,9 +1,7 @@
 /* The one state of the bridge, its start, and what Python sees of the C layer besides the types. */
 #include "bufferbridge.h"
 #include <dlfcn.h>
-#include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -60,8 +58,10 @@ static PyObject *py_set_session(PyObject *Py_UNUSED(module), PyObject *session)
 static PyObject *py_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     bb_drain();
-    if (bb.status == BB_RUNNING)
+    if (bb.status == BB_RUNNING) {
         bb.status = BB_STOPPED;
+        bb_turn_away();
+    }
     Py_RETURN_NONE;
 }
 
@@ -182,37 +182,6 @@ static size_t message_size;
 
 static void report(const char *text) { snprintf(message, message_size, "%s", text); }
 
-/* What Julia's start changes in the process and we put back: it takes SIGINT, SIGTERM and SIGQUIT for
- * a thread of its own (Ctrl-C would be lost in Python), and libuv makes pipes non-blocking, which
- * Python shares and does not expect (output would be lost). SIGSEGV stays Julia's: its collector
- * stops threads with it. */
-typedef struct {
-    sigset_t mask;
-    struct sigaction actions[3];
-    int descriptors[3];
-} process_state;
-
-static const int restored_signals[3] = {SIGINT, SIGTERM, SIGQUIT};
-
-static void save_process(process_state *s)
-{
-    pthread_sigmask(SIG_SETMASK, NULL, &s->mask);
-    for (int i = 0; i < 3; i++) {
-        sigaction(restored_signals[i], NULL, &s->actions[i]);
-        s->descriptors[i] = fcntl(i, F_GETFL);
-    }
-}
-
-static void restore_process(const process_state *s)
-{
-    pthread_sigmask(SIG_SETMASK, &s->mask, NULL);
-    for (int i = 0; i < 3; i++) {
-        sigaction(restored_signals[i], &s->actions[i], NULL);
-        if (s->descriptors[i] != -1)
-            fcntl(i, F_SETFL, s->descriptors[i]);
-    }
-}
-
 static void in_child(void)
 {
     if (bb.status == BB_RUNNING)
@@ -244,11 +213,10 @@ int bb_boot(const char *libjulia, const char *bindir, const char *image, int arg
         report("this libjulia has not the functions that are needed to start it");
         return -1;
     }
-    process_state before;
-    save_process(&before);
+    bb_save_process();
     parse_opts(&argc, &argv);
     init(bindir, image);
-    restore_process(&before);
+    bb_restore_process();
 
     size_t size = strlen(code) + 128;
     if ((text = malloc(size)) == NULL) {
@@ -267,6 +235,8 @@ int bb_boot(const char *libjulia, const char *bindir, const char *image, int arg
     }
     pthread_atfork(NULL, NULL, in_child);
     bb.status = BB_RUNNING;
+    bb_watch_signals();
+    bb_to_python_state(); /* for good: see threads.c */
     return 0;
 }
 
@@ -277,7 +247,13 @@ void bb_shut_down(const char *libjulia)
     void *lib = dlopen(libjulia, RTLD_NOW | RTLD_NOLOAD);
     void (*hook)(int) = lib ? (void (*)(int))dlsym(lib, "jl_atexit_hook") : NULL;
     PyGILState_STATE gil = PyGILState_Ensure();
-    if (hook != NULL && bb.status == BB_RUNNING && bb.thread == PyThread_get_thread_ident())
+    if (hook != NULL && bb.status == BB_RUNNING && bb.thread == PyThread_get_thread_ident()) {
+        bb_to_julia_state(0);
+        /* A thread that computes without end would keep a collection waiting for ever. */
+        if (bb.several_threads || bb.elsewhere > 0)
+            bb.runtime.jl_gc_enable(0);
         hook(0);
+        bb_to_python_state();
+    }
     PyGILState_Release(gil);
 }

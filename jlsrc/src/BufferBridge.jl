@@ -14,6 +14,7 @@ The files, in the order in which they build on each other:
 | `compat.jl`     | what differs between Julia's versions, and nothing else               |
 | `wire.jl`       | the structs and functions shared with the C layer                     |
 | `roots.jl`      | Julia objects that Python holds                                       |
+| `interrupt.jl`  | Ctrl-C in Julia code, and calls without the GIL                       |
 | `pyobject.jl`   | Python objects that Julia holds; calling them; their exceptions       |
 | `longdouble.jl` | C's long double                                                       |
 | `strings.jl`    | strings and bytes of a fixed size                                     |
@@ -47,6 +48,7 @@ export PyArray, PyStridedArray, PyIndirectArray, PyObject, PyException, PyRecord
 include("compat.jl")
 include("wire.jl")
 include("roots.jl")
+include("interrupt.jl")
 include("pyobject.jl")
 include("longdouble.jl")
 include("strings.jl")

@@ -118,6 +118,25 @@ else
     ismutabletype(@nospecialize(T)) = T isa DataType && T.mutable
 end
 
+# A task that is not sticky may go on on another thread whenever it has waited. Gives back what it was.
+@static if VERSION >= v"1.7.0-DEV"
+    function stick!(sticky::Bool)
+        t = current_task()
+        was = t.sticky
+        was == sticky || (t.sticky = sticky)
+        return was
+    end
+else
+    stick!(sticky::Bool) = sticky
+end
+
+# The queue of the main thread's tasks that may run.
+@static if isdefined(Base, :workqueue_for)
+    mainworkqueue() = Base.workqueue_for(1).queue
+else
+    mainworkqueue() = Base.Workqueues[1].queue
+end
+
 # Exceptions that older versions have not.
 @static if isdefined(Base, :FieldError)
     const FieldErrors = Base.FieldError

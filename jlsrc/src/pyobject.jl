@@ -83,15 +83,24 @@ end
     throw(PyException(owned(p)))
 end
 
-"Runs `f()` with the GIL held by this thread, whether it was or not."
+"Runs `f()` with the GIL held by this thread, whether it was or not; nothing interrupts it."
 function withgil(f)
     connected() || error("there is no Python in this process: BufferBridge was not started by bufferbridge")
+    was = pause!()
     state = @api gil_ensure()::Int64
-    state == -1 && error("Python is ending: it can't be called any more")
+    if state == -1
+        resume!(was)
+        error("Python is ending: it can't be called any more")
+    end
+    sticky = stick!(true) # the GIL is this thread's
     try
-        return f()
+        r = f()
+        was == 0 || checksignals()
+        return r
     finally
         @api gil_release(state::Int64)::Cvoid
+        stick!(sticky)
+        resume!(was)
     end
 end
 

@@ -9,14 +9,16 @@ calls (bb_entry in csrc/bufferbridge.h); no Julia exception passes it.
 function entry(f::Ptr{Cvoid}, args::Ptr{Value}, nargs::Int64, kwnames::Ptr{Cvoid}, result::Ptr{Value})::Cint
     level = goin()
     try
-        x = kwnames == C_NULL ? callpositional(unsafe_pointer_to_objref(f), args, nargs) :
-            callkeywords(unsafe_pointer_to_objref(f), args, nargs, kwnames)
+        x = kwnames == C_NULL ? callpositional(unsafe_pointer_to_objref(f), args, nargs, level) :
+            callkeywords(unsafe_pointer_to_objref(f), args, nargs, kwnames, level)
         goout(level)
         level = 0
         flushstreams()
         setresult!(result, x) # last: nothing may fail once the result is a new reference
         return Cint(0)
     catch e
+        stoprunning(level)
+        @api gil_regain()::Cvoid # an interrupt may have come at the end of a call without the GIL
         goout(level)
         fail(e, result)
         return Cint(-1)
@@ -25,32 +27,85 @@ end
 
 # Python's frames are a stack for each thread, but Julia may switch tasks while it is called from
 # Python: of two tasks that are both called from Python, the one that came first must not go back
-# before the other one has. DEPTH counts the calls that the main thread is in; on other threads (those
-# that Julia adopted) only one task runs.
-const DEPTH = Ref(0)
+# before the other one has. The state's field `depth` counts the calls that the main thread is in; on
+# other threads (those that Julia adopted) only one task runs. They are counted with the GIL held.
 
-@inline goin() = Threads.threadid() == 1 ? (DEPTH[] += 1) : 0
+@inline function goin()
+    onmainthread() || return goinelsewhere()
+    depth = statefield(Int64, STATE_DEPTH)
+    level = unsafe_load(depth) + 1
+    unsafe_store!(depth, level)
+    calls = statefield(Int64, STATE_CALLS)
+    unsafe_store!(calls, unsafe_load(calls) + 1)
+    return level
+end
 
+@noinline function goinelsewhere()
+    p = statefield(Int64, STATE_ELSEWHERE)
+    unsafe_store!(p, unsafe_load(p) + 1)
+    return -1
+end
+
+# level: what goin gave, or 0 if this was done already.
 @inline function goout(level)
     level == 0 && return nothing
-    DEPTH[] == level || waitturn(level)
-    DEPTH[] = level - 1
+    level < 0 && return gooutelsewhere()
+    depth = statefield(Int64, STATE_DEPTH)
+    unsafe_load(depth) == level || waitturn(level)
+    unsafe_store!(depth, level - 1)
     return nothing
 end
 
+@noinline function gooutelsewhere()
+    p = statefield(Int64, STATE_ELSEWHERE)
+    unsafe_store!(p, unsafe_load(p) - 1)
+    return nothing
+end
+
+# Around the user's function: it may be interrupted.
+@inline function startrunning(level)
+    level > 0 || return nothing
+    CALLER[] = current_task()
+    setinterruptible!(1)
+    checksignals() # of the time since Python code ran last
+    return nothing
+end
+
+@inline stoprunning(level) = level > 0 ? setinterruptible!(0) : nothing
+
+macro running(level, call)
+    return quote
+        startrunning($(esc(level)))
+        x = $(esc(call))
+        stoprunning($(esc(level)))
+        x
+    end
+end
+
 @noinline function waitturn(level)
-    while DEPTH[] != level
+    while unsafe_load(statefield(Int64, STATE_DEPTH)) != level
         sleep(0.001)
     end
 end
 
-@inline function callpositional(@nospecialize(f), args::Ptr{Value}, n::Int64)
-    n == 1 && return f(fromvalue(args))
-    n > 1 && runspython(args, n) && return f(usable(arguments(args, n))...)
-    n == 2 && return f(fromvalue(args), fromvalue(args + sizeof(Value)))
-    n == 3 && return f(fromvalue(args), fromvalue(args + sizeof(Value)), fromvalue(args + 2sizeof(Value)))
-    n == 0 && return f()
-    return f(arguments(args, n)...)
+@inline function callpositional(@nospecialize(f), args::Ptr{Value}, n::Int64, level)
+    if n == 1
+        a = fromvalue(args)
+        return @running level f(a)
+    elseif n > 1 && runspython(args, n)
+        all = usable(arguments(args, n))
+        return @running level f(all...)
+    elseif n == 2
+        a, b = fromvalue(args), fromvalue(args + sizeof(Value))
+        return @running level f(a, b)
+    elseif n == 3
+        a, b, c = fromvalue(args), fromvalue(args + sizeof(Value)), fromvalue(args + 2sizeof(Value))
+        return @running level f(a, b, c)
+    elseif n == 0
+        return @running level f()
+    end
+    all = arguments(args, n)
+    return @running level f(all...)
 end
 
 # Whether making Julia values of the arguments may run Python code: containers' items may be anything.
@@ -71,12 +126,12 @@ end
 
 arguments(args::Ptr{Value}, n) = Any[fromvalue(args + (i - 1) * sizeof(Value)) for i in 1:n]
 
-@noinline function callkeywords(@nospecialize(f), args::Ptr{Value}, n::Int64, kwnames::Ptr{Cvoid})
+@noinline function callkeywords(@nospecialize(f), args::Ptr{Value}, n::Int64, kwnames::Ptr{Cvoid}, level)
     names = items(kwnames)
     all = usable(arguments(args, n))
     positional = n - length(names)
     keywords = Pair{Symbol,Any}[Symbol(names[i]) => all[positional+i] for i in eachindex(names)]
-    return f(all[1:positional]...; keywords...)
+    return @running level f(all[1:positional]...; keywords...)
 end
 
 @noinline function fail(@nospecialize(e), result::Ptr{Value})
@@ -100,6 +155,14 @@ function connect!(lookup::Ptr{Cvoid})
     return nothing
 end
 
+# cglobal takes nothing but literals.
+@eval function setruntime!()
+    for (name, p) in ($([:(($(String(name)), cglobal($(QuoteNode(name))))) for name in RUNTIME]...),)
+        GC.@preserve name @api(set_runtime(pointer(name)::Ptr{UInt8}, p::Ptr{Cvoid})::Cint) == 0 ||
+            error("bufferbridge's C layer does not know '$name': reinstall bufferbridge")
+    end
+end
+
 "The functions of HELPERS: C has their addresses, this keeps them."
 const HELPER_OBJECTS = Any[]
 
@@ -112,7 +175,8 @@ csrc/api.c by name. Called once, by bufferbridge/_start.py.
 function start(lookup::Ptr{Cvoid})
     connect!(lookup)
     h = vectorheader()
-    @api set_facts(ADOPTS_THREADS::Int64, h.length::Int64, h.flags::Int64, h.shared::Int64, h.capacity::Int64)::Cvoid
+    setruntime!()
+    @api set_facts(ADOPTS_THREADS::Int64, Threads.nthreads()::Int64, h.length::Int64, h.flags::Int64, h.shared::Int64, h.capacity::Int64)::Cvoid
     growroots!()
     append!(HELPER_OBJECTS, (getfield(@__MODULE__, name) for name in HELPERS))
     for i in eachindex(HELPER_OBJECTS)
@@ -122,6 +186,8 @@ function start(lookup::Ptr{Cvoid})
     end
     takestreams!()
     atexit(deliverall)
+    CALLER[] = current_task()
+    watchinterrupts()
     compiled = @cfunction(entry, Cint, (Ptr{Cvoid}, Ptr{Value}, Int64, Ptr{Cvoid}, Ptr{Value}))
     @api set_entry(compiled::Ptr{Cvoid})::Cvoid
     return nothing

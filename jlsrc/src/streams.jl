@@ -24,15 +24,20 @@ const PENDING = Ref(false)
 const LARGE = 1 << 16
 
 function Base.unsafe_write(s::PythonStream, p::Ptr{UInt8}, n::UInt)
-    lock(s.lock) do
-        old = length(s.pending)
-        resize!(s.pending, old + n)
-        GC.@preserve s unsafe_copyto!(pointer(s.pending, old + 1), p, n)
-        PENDING[] = true
+    was = pause!() # the lock must not stay taken
+    try
+        lock(s.lock) do
+            old = length(s.pending)
+            resize!(s.pending, old + n)
+            GC.@preserve s unsafe_copyto!(pointer(s.pending, old + 1), p, n)
+            PENDING[] = true
+        end
+        # The end of a line is rarely far from the end of what is written.
+        line = n > 0 && any(i -> unsafe_load(p, i) == UInt8('\n'), max(1, Int(n) - 200):Int(n))
+        (line || length(s.pending) > LARGE) && deliver(s)
+    finally
+        resume!(was)
     end
-    # The end of a line is rarely far from the end of what is written.
-    line = n > 0 && any(i -> unsafe_load(p, i) == UInt8('\n'), max(1, Int(n) - 200):Int(n))
-    (line || length(s.pending) > LARGE) && deliver(s)
     return Int(n)
 end
 
@@ -42,7 +47,15 @@ function Base.write(s::PythonStream, b::UInt8)
     return 1
 end
 
-Base.flush(s::PythonStream) = (deliver(s, true); nothing)
+function Base.flush(s::PythonStream)
+    was = pause!()
+    try
+        deliver(s, true)
+    finally
+        resume!(was)
+    end
+    return nothing
+end
 Base.isopen(::PythonStream) = true
 Base.close(::PythonStream) = nothing
 Base.isreadable(::PythonStream) = false

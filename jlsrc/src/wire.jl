@@ -89,10 +89,16 @@ const HELPERS = (:getattr, :setattr, :dirof, :reprof, :strof, :hashof, :compare,
 
 const API_NAMES = (:str, :bigint, :box, :tuple_new, :tuple_set, :list_new, :list_set, :namedtuple,
                    :unbox, :acquire, :clear, :length, :item, :items, :object_item, :is_tuple, :is_list, :getattr, :setattr, :dir, :repr,
-                   :call, :gil_ensure, :gil_release, :gil_held, :enter_recursion,
+                   :call, :gil_ensure, :gil_release, :gil_held, :gil_give_up, :gil_regain, :enter_recursion,
                    :leave_recursion, :hold, :decref, :incref,
                    :release_later, :drain, :grow_roots, :new_julia, :raise, :fetch, :restore,
-                   :format_exception, :write, :set_entry, :set_helper, :set_facts, :state)
+                   :format_exception, :write, :set_entry, :set_helper, :set_facts,
+                   :set_runtime, :set_waker, :check_signals, :state)
+
+# Functions and variables of Julia's runtime that the C layer uses (bb_runtime).
+const RUNTIME = (:jl_gc_safe_enter, :jl_gc_safe_leave, :jl_gc_enable, :jl_throw, :jl_interrupt_exception,
+                 :jl_enter_handler, :jl_pop_handler, :jl_sigatomic_begin, :jl_sigatomic_end,
+                 :jl_get_ptls_states, :jl_get_current_task, :uv_async_send)
 
 @eval mutable struct Api
     $([:($name::Ptr{Cvoid}) for name in API_NAMES]...)
@@ -122,7 +128,14 @@ connected() = API.state != C_NULL
 const STATE_NFREE = 0
 const STATE_FREE_SLOTS = 8
 const STATE_PINNED_BYTES = 16
-const STATE_LAYOUT = 24
+const STATE_DEPTH = 24
+const STATE_CALLS = 32
+const STATE_INTERRUPTIBLE = 40
+const STATE_NOTICED = 48
+const STATE_REQUESTED = 56
+const STATE_THREW = 64
+const STATE_ELSEWHERE = 72
+const STATE_LAYOUT = 80
 
 const STATE = Ref{Ptr{UInt8}}(C_NULL)
 statefield(::Type{T}, offset) where {T} = Ptr{T}(STATE[] + offset)
