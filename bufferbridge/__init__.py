@@ -39,6 +39,7 @@ __all__ = [
     "include",
     "init",
     "julia_version",
+    "nogil",
     "stats",
     "wrap",
 ]
@@ -63,6 +64,18 @@ def include(path: str | os.PathLike[str]) -> Any:
     if not os.path.isfile(path):
         raise FileNotFoundError(f"there is no Julia file {path!r}")
     return _start.ensure().include(path)
+
+
+def nogil(f: JuliaValue) -> JuliaFunction:
+    """f, a Julia function, that gives the GIL up while it runs: other Python threads go on meanwhile.
+
+    Arguments and the result are converted with the GIL held, as in any call. Callbacks into Python
+    take the GIL back for their time, on Julia's own threads too. Keep your hands off the memory that
+    you passed while the call runs. Raises TypeError if f is no Julia object.
+    """
+    if not isinstance(f, JuliaValue):
+        raise TypeError(f"nogil takes a Julia function, not '{type(f).__name__}'")
+    return _start.ensure().nogil(f)  # type: ignore[no-any-return]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,3 +10,4 @@ CLASS_VALUE, CLASS_FUNCTION, CLASS_MODULE, CLASS_ARRAY = range(4)  # enum bb_cla
 
 if lib.bb_install(id(globals())) != 0:
     raise ImportError("bufferbridge's C layer could not be set up")
+_check_interpreter()  # noqa: F821  (one of the names that were put here)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _core, _errors
+from . import _core, _errors, _faults
 from ._native import ffi, lib
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class Session:
     bridge: JuliaModule
     evaluate: JuliaFunction
     include: JuliaFunction
+    nogil: JuliaFunction
 
 
 _session: Session | None = _core._session()  # not None if the package was imported before
@@ -188,6 +189,8 @@ def _start(options: dict[str, Any]) -> Session:
     session.version = (results[4], results[5], results[6])
     session.evaluate = session.bridge.evaluate
     session.include = session.bridge.includefile
+    session.nogil = session.bridge.nogil
+    _faults.share()
     atexit.register(_stop, os.fsencode(julia.libjulia))
     _core._set_session(session)
     return session

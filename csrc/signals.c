@@ -93,18 +93,25 @@ static int fault_number(int sig)
  * memory. What it finds fatal it reports, and sets the default action; then it is faulthandler's turn. */
 static void fault_handler(int sig, siginfo_t *info, void *context)
 {
-    int i = fault_number(sig);
-    struct sigaction now;
+    int i = fault_number(sig), sent = info->si_code <= 0; /* by kill or raise, and so not Julia's */
+    struct sigaction now, other = others[i];
+    sigset_t this_one;
     int error = errno;
 
-    call_handler(&julias[i], sig, info, context);
-    if (sigaction(sig, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_DFL &&
-        !is_default(&others[i])) {
-        struct sigaction other = others[i];
+    if (!sent)
+        call_handler(&julias[i], sig, info, context);
+    if (sent ||
+        (sigaction(sig, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_DFL)) {
+        /* faulthandler puts the handler back that it found, and raises the signal again: not before the
+         * default action is set. */
+        sigemptyset(&this_one);
+        sigaddset(&this_one, sig);
+        pthread_sigmask(SIG_BLOCK, &this_one, NULL);
         others[i].sa_flags = 0;
         others[i].sa_handler = SIG_DFL;
         call_handler(&other, sig, info, context);
-        signal(sig, SIG_DFL); /* faulthandler has put back what it found, which is us */
+        signal(sig, SIG_DFL);
+        raise(sig); /* when this handler returns */
     }
     errno = error;
 }

@@ -44,6 +44,17 @@ static PyObject *py_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignor
                          "exports", (long long)bb.exports);
 }
 
+/* Objects of one interpreter in another's hands end in a crash, and there is but one Julia. */
+static PyObject *py_check_interpreter(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError, "bufferbridge works in the main interpreter only: a process "
+                                           "has one Julia. Call it there, or use another process");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 static PyObject *py_session(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     return Py_NewRef(bb.session ? bb.session : Py_None);
@@ -116,6 +127,7 @@ static PyMethodDef functions[] = {
      "julia_objects held by Python; python_objects, pinned_buffers and pinned_bytes held by Julia;\n"
      "exports, the live Py_buffers of JuliaArrays. Zero-cost counters; what Julia has finalized is\n"
      "let go first."},
+    {"_check_interpreter", py_check_interpreter, METH_NOARGS, NULL},
     {"_session", py_session, METH_NOARGS, NULL},
     {"_set_session", py_set_session, METH_O, NULL},
     {"_stop", py_stop, METH_NOARGS, NULL},
