@@ -67,11 +67,11 @@ def include(path: str | os.PathLike[str]) -> Any:
 
 
 def nogil(f: JuliaValue) -> JuliaFunction:
-    """f, a Julia function, that gives the GIL up while it runs: other Python threads go on meanwhile.
+    """A Julia function that gives the GIL up while it runs: other Python threads go on meanwhile.
 
     Arguments and the result are converted with the GIL held, as in any call. Callbacks into Python
-    take the GIL back for their time, on Julia's own threads too. Keep your hands off the memory that
-    you passed while the call runs. Raises TypeError if f is no Julia object.
+    take the GIL back for their time, on Julia's own threads too. Keep your hands off the memory
+    that you passed while the call runs. Raises TypeError if f is no Julia object.
     """
     if not isinstance(f, JuliaValue):
         raise TypeError(f"nogil takes a Julia function, not '{type(f).__name__}'")

@@ -1,7 +1,8 @@
 """faulthandler and Julia share SIGSEGV: Julia's collector stops threads with it.
 
-So Julia's handler has to stay in front; faulthandler's gets what is really a crash (csrc/signals.c). Whoever
-switches faulthandler on or off after the start would put its handlers first, or take Julia's away.
+So Julia's handler has to stay in front; faulthandler's gets what is really a crash
+(csrc/signals.c). Whoever switches faulthandler on or off after the start would put its handlers
+first, or take Julia's away.
 """
 
 from __future__ import annotations

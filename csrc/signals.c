@@ -4,6 +4,10 @@
  * do without: SIGSEGV and SIGBUS (its collector stops threads with them; stack overflows) and SIGFPE, where
  * faulthandler's handler comes after Julia's (fault_handler), and SIGUSR2 (its profiler) if nobody had it.
  *
+ * Julia also has a thread that waits for SIGINT, SIGTERM, SIGQUIT and SIGUSR1, and would take them from Python
+ * whenever the main thread has another signal to see to, a SIGCHLD for one. It is put to rest (rest_listener);
+ * with it goes Julia's sampling profiler, which lives there.
+ *
  * Ctrl-C. Python's own handler for SIGINT notes the signal, and the interpreter calls the handler that was
  * set with signal.signal when it comes to it: KeyboardInterrupt by default. In Julia code it does not come
  * to it. So, as long as the handler is the default one, ours (on_sigint) is put around Python's: it wakes a
@@ -25,6 +29,7 @@
  * Python's plain handler back. So the watching thread, while there are calls into Julia, has the next one
  * look (bb_attend), every 50 ms; when there are none it sleeps. */
 #include "bufferbridge.h"
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -34,6 +39,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <ucontext.h>
@@ -71,9 +77,18 @@ static void call_handler(const struct sigaction *a, int sig, siginfo_t *info, vo
         a->sa_handler(sig);
 }
 
+static long thread_before[1024];
+static int threads_before;
+
 /* libuv makes pipes non-blocking, which Python shares and does not expect: its output would be lost. */
 void bb_save_process(void)
 {
+    DIR *tasks = opendir("/proc/self/task");
+    struct dirent *entry;
+    while (tasks != NULL && (entry = readdir(tasks)) != NULL && threads_before < 1024)
+        thread_before[threads_before++] = atol(entry->d_name);
+    if (tasks != NULL)
+        closedir(tasks);
     pthread_sigmask(SIG_SETMASK, NULL, &before.mask);
     for (int sig = 1; sig < SIGNALS; sig++)
         sigaction(sig, NULL, &before.actions[sig]);
@@ -295,6 +310,7 @@ static void throw_interrupt(void)
 
 /* -------------------------------------------------------------------- Ctrl-C */
 
+static long listener;            /* the thread of Julia's that waits for signals, or 0 */
 static struct sigaction pythons; /* Python's handler, which ours goes around */
 static sem_t wake;
 
@@ -310,11 +326,18 @@ static void on_sigint(int sig, siginfo_t *info, void *context)
     errno = error;
 }
 
-/* On the main thread, wherever it is. */
+/* On the main thread, wherever it is; and once on Julia's listener. */
 static void on_question(int sig, siginfo_t *info, void *context)
 {
     (void)sig;
     (void)info;
+    if (listener != 0 && syscall(SYS_gettid) == listener) {
+        sigset_t all;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, NULL);
+        for (;;)
+            pause();
+    }
 #if CAN_THROW
     ucontext_t *where = context;
     greg_t *registers = where->uc_mcontext.gregs;
@@ -453,6 +476,66 @@ void bb_interrupted(void)
     }
 }
 
+/* Whether a thread is in sigwait for SIGTERM: all of Julia's block that signal, and sigwait unblocks it. */
+static int awaits_signals(long thread)
+{
+    char path[64], line[128];
+    unsigned long long blocked = ~0ULL;
+    snprintf(path, sizeof path, "/proc/self/task/%ld/status", thread);
+    FILE *f = fopen(path, "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (sscanf(line, "SigBlk: %llx", &blocked) == 1)
+            break;
+    if (f != NULL)
+        fclose(f);
+    return (blocked >> (SIGTERM - 1) & 1) == 0;
+}
+
+static int was_there(long thread)
+{
+    for (int i = 0; i < threads_before; i++)
+        if (thread_before[i] == thread)
+            return 1;
+    return 0;
+}
+
+static void rest_listener(void)
+{
+    for (int tries = 0; tries < 50 && listener == 0; tries++) {
+        DIR *tasks = opendir("/proc/self/task");
+        struct dirent *entry;
+        long found = 0;
+        int count = 0;
+        while (tasks != NULL && (entry = readdir(tasks)) != NULL) {
+            long thread = atol(entry->d_name);
+            if (thread != 0 && !was_there(thread) && awaits_signals(thread)) {
+                found = thread;
+                count++;
+            }
+        }
+        if (tasks != NULL)
+            closedir(tasks);
+        if (count > 1)
+            return; /* something else started threads meanwhile: leave them all alone */
+        if (count == 1)
+            listener = found;
+        else
+            sleep_for(MILLISECOND);
+    }
+    if (listener != 0)
+        syscall(SYS_tgkill, getpid(), listener, SIGURG);
+}
+
+/* The timer of Julia's profiler, which nobody serves any more. All else as by default. */
+static void on_usr1(int sig, siginfo_t *info, void *context)
+{
+    (void)context;
+    if (info->si_code == SI_TIMER)
+        return;
+    signal(sig, SIG_DFL);
+    raise(sig);
+}
+
 /* On the main thread, when Julia has started. Without the GIL. */
 void bb_watch_signals(void)
 {
@@ -466,10 +549,17 @@ void bb_watch_signals(void)
     memset(&question, 0, sizeof question);
     question.sa_sigaction = on_question;
     question.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
-    if (sigaction(SIGURG, NULL, &old) == 0 && is_default(&old))
+    if (sigaction(SIGURG, NULL, &old) == 0 && is_default(&old)) {
         sigaction(SIGURG, &question, NULL);
-    else
+        rest_listener();
+    } else
         defer_signal_place = 0; /* somebody else's: then only what waits is interrupted */
+    if (sigaction(SIGUSR1, NULL, &old) == 0 && old.sa_handler == SIG_DFL && listener != 0) {
+        question.sa_sigaction = on_usr1;
+        sigaction(SIGUSR1, &question, NULL);
+    }
+    /* libuv takes it for a process that Julia runs, to compile a package for one. */
+    sigaction(SIGCHLD, &before.actions[SIGCHLD], NULL);
     bb.attention = 1;
     /* The thread takes no signals, and so never runs a handler of anybody's. */
     sigfillset(&all);
