@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _numpy as _numpy  # gives JuliaArray its NumPy methods
 from . import _start
+from ._borrow import borrow
 from ._core import JuliaArray, JuliaFunction, JuliaModule, JuliaValue, stats, wrap
 from ._errors import JuliaError
 from ._start import init
@@ -35,6 +36,7 @@ __all__ = [
     "JuliaModule",
     "JuliaValue",
     "Main",
+    "borrow",
     "eval",
     "include",
     "init",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from . import _start
+from . import _core, _start
 from ._core import JuliaArray
 
 if TYPE_CHECKING:
@@ -27,7 +27,12 @@ _NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
 
 
 def _array_interface(self: JuliaArray) -> dict[str, Any]:
-    """NumPy's array interface, version 3: the same memory as the buffer protocol's."""
+    """NumPy's array interface, version 3: the same memory as the buffer protocol's.
+
+    Borrowed memory has none: who takes an address does not say when it's done with it.
+    """
+    if _core._is_lent(self):
+        raise AttributeError("borrowed memory has no array interface: use memoryview(x)")
     try:
         format_ = self.format
     except BufferError as e:
@@ -83,8 +88,8 @@ def _array(self: JuliaArray, dtype: Any = None, copy: bool | None = None) -> NDA
 class _Memory:
     """Memory of a Julia array as plain bytes, for NumPy; keeps the array, and so the memory."""
 
-    def __init__(self, x: JuliaArray, interface: dict[str, Any]) -> None:
-        self._x = x
+    def __init__(self, held: Any, interface: dict[str, Any]) -> None:
+        self._held = held
         self.__array_interface__ = interface
 
 
@@ -95,6 +100,7 @@ def _view(x: JuliaArray) -> NDArray[Any] | None:
     """
     import numpy as np
 
+    held = _core._hold_memory(x)  # counts as an export from before there is an address
     found = _start.ensure().bridge.numpyview(x)
     if found is None:
         return None
@@ -102,7 +108,7 @@ def _view(x: JuliaArray) -> NDArray[Any] | None:
     dtype = _dtype(description)
     interface = {"version": 3, "typestr": f"|V{dtype.itemsize}", "data": (address, readonly)}
     interface |= {"shape": shape, "strides": strides}
-    return np.asarray(_Memory(x, interface)).view(dtype)
+    return np.asarray(_Memory(held, interface)).view(dtype)
 
 
 def _dtype(description: Any) -> np.dtype[Any]:

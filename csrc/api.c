@@ -176,6 +176,21 @@ static void api_release_later(bb_node *node) { bb_release_later(node); } /* any 
 
 static void api_drain(void) IN_PYTHON_VOID(bb_drain())
 
+/* The memory of a loan stays until as many are released as held, whatever ends meanwhile. Between them
+ * something has to keep the loan: that it is open when it is held is enough, since `exports` counts. */
+static void api_loan_hold(bb_loan *loan)
+{
+    loan->references++;
+    bb_loan_export(loan);
+}
+static void loan_release_(bb_loan *loan)
+{
+    bb_loan_unexport(loan);
+    bb_loan_drop(loan);
+}
+static void api_loan_release(bb_loan *loan)
+    IN_PYTHON_VOID(loan_release_(loan))
+
 /* Julia's root table has new memory, with room for count objects. */
 static int api_grow_roots(void **roots, int64_t count)
 {
@@ -353,7 +368,7 @@ static const struct { const char *name; void *function; } functions[] = {
     F(unbox), F(acquire), F(clear), F(length), F(item), F(items), F(object_item), F(is_tuple), F(is_list), F(getattr), F(setattr), F(dir),
     F(repr), F(call), F(gil_ensure), F(gil_release), F(gil_held), F(gil_give_up), F(gil_regain), F(enter_recursion),
     F(leave_recursion), F(hold), F(decref), F(incref),
-    F(release_later), F(drain), F(grow_roots), F(new_julia), F(raise), F(fetch), F(restore),
+    F(loan_hold), F(loan_release), F(release_later), F(drain), F(grow_roots), F(new_julia), F(raise), F(fetch), F(restore),
     F(format_exception), F(write), F(set_entry), F(set_helper), F(set_facts),
     F(set_runtime), F(set_waker), F(check_signals), F(state),
 };

@@ -113,10 +113,34 @@ typedef struct {
 
 int bb_contiguity(int64_t ndim, const int64_t *shape, const int64_t *strides, int64_t itemsize);
 int bb_acquire(PyObject *o, bb_value *v);  /* 1: v is a BB_BUFFER; 0: no memory; -1: exception */
+int bb_acquire_for_wrapping(PyObject *o, bb_value *v); /* starts Julia; -1 too where there is no memory */
 bb_handle *bb_hold(PyObject *o);           /* NULL with MemoryError */
 void bb_release_later(bb_node *node);      /* any thread, never blocks */
 void bb_release_now(bb_node *node);
 void bb_drain(void);
+
+/* A buffer that Julia has for a block of Python's only: borrow.c says who keeps it. */
+enum { BB_LOAN_WORDS = 3 };
+
+typedef struct bb_loan {
+    /* Julia writes these two; see borrowed.jl. */
+    int64_t slot;           /* roots what the words are in while the loan is open, or -1 */
+    int64_t *words[BB_LOAN_WORDS]; /* become 0 when it ends: they say that Julia may use the memory */
+    int64_t closed;
+    int64_t references;     /* JuliaArrays of this memory */
+    int64_t exports;        /* live Py_buffers of those */
+    bb_buffer *buffer;      /* NULL once it was given back */
+} bb_loan;
+
+bb_loan *bb_lend(bb_buffer *buffer);       /* takes it; NULL with MemoryError, and does not */
+void bb_loan_drop(bb_loan *loan);          /* one reference; may run any Python code */
+void bb_loan_export(bb_loan *loan);
+void bb_loan_unexport(bb_loan *loan);      /* may run any Python code */
+int bb_loan_ended(void);                   /* -1, with the exception that says so */
+PyObject *bb_py_borrow(PyObject *module, PyObject *o);
+PyObject *bb_py_end_borrow(PyObject *module, PyObject *o);
+PyObject *bb_py_is_lent(PyObject *module, PyObject *o);
+PyObject *bb_py_hold_memory(PyObject *module, PyObject *o);
 
 /* -------------------------------------------- what Python holds of Julia */
 
@@ -148,6 +172,7 @@ typedef struct {
     int64_t owner_length;
     int64_t memory_slot;  /* roots what keeps the memory if the Vector is resized, or -1 */
     struct bb_retired *retired;
+    bb_loan *loan;        /* a reference, if the memory was borrowed for a block; otherwise NULL */
     int64_t exports;      /* live Py_buffers */
     int64_t dims[2 * BB_INLINE_DIMS];
 } bb_array;
@@ -160,6 +185,7 @@ typedef struct {
     char *owner;
     int64_t memory_slot;
     int64_t objects;
+    bb_loan *loan;        /* borrowed from the Julia array */
     int64_t shape[PyBUF_MAX_NDIM], strides[PyBUF_MAX_NDIM];
 } bb_layout;
 
@@ -173,13 +199,14 @@ PyObject *bb_new_array(void *jl, int64_t slot);
 void bb_init_julia(bb_julia *self, void *jl, int64_t slot);
 void bb_dealloc_julia(PyObject *self);
 PyObject *bb_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames);
-int bb_array_current(bb_array *self); /* 0: the descriptor is true; -1: exception */
+int bb_array_current(bb_array *self); /* 0: the descriptor is true, and the memory there; -1: exception */
 int bb_array_usable(bb_array *self);  /* 0: Julia code may use the array; -1: exception */
 int bb_array_not_shared(bb_array *self); /* -1, with the BufferError that says why */
 int bb_retire_memory(bb_array *self);
 void bb_free_slot(int64_t slot);
 int bb_getbuffer(PyObject *self, Py_buffer *view, int flags);
 void bb_releasebuffer(PyObject *self, Py_buffer *view);
+void bb_count_export(bb_array *self);
 
 static inline int bb_is_julia(PyObject *o)
 {
@@ -199,7 +226,7 @@ enum bb_helper {
     BB_H_GETATTR, BB_H_SETATTR, BB_H_DIR, BB_H_REPR, BB_H_STR, BB_H_HASH, BB_H_COMPARE,
     BB_H_LENGTH, BB_H_GETITEM, BB_H_SETITEM, BB_H_CONTAINS, BB_H_ITERATE, BB_H_TRUTH,
     BB_H_ARRAY_GET, BB_H_ARRAY_SET, BB_H_ARRAY_REFRESH, BB_H_ARRAY_TRIM,
-    BB_H_ARRAY_WHY, BB_H_WRAP,
+    BB_H_ARRAY_WHY, BB_H_WRAP, BB_H_BORROW,
     BB_H_COUNT
 };
 
@@ -250,6 +277,7 @@ typedef struct {
     bb_entry entry;
     void *helpers[BB_H_COUNT];
     int64_t python_objects, pinned_buffers, exports;
+    int64_t lent_bytes;   /* memory of Python's that Julia has for a block: not in pinned_bytes */
     /* Places in a Vector's header: how to tell that it was resized, and (up to Julia 1.10, where
      * shared_mask is not 0) how to forbid it. See compat.jl. */
     int64_t length_offset, flags_offset, shared_mask, capacity_offset;

@@ -10,8 +10,19 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ["acquire", "api", "getbuffer", "juliaarray", "juliavalue", "kinds", "signals", "state"]
-SOURCES += ["threads", "values"]
+SOURCES = [
+    "acquire",
+    "api",
+    "borrow",
+    "getbuffer",
+    "juliaarray",
+    "juliavalue",
+    "kinds",
+    "signals",
+    "state",
+    "threads",
+    "values",
+]
 
 # Defined in state.c and signals.c.
 FUNCTIONS = """

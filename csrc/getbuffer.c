@@ -77,13 +77,21 @@ static int refuse(Py_buffer *view, const char *why)
     return -1;
 }
 
+void bb_count_export(bb_array *a)
+{
+    a->exports++;
+    bb.exports++;
+    if (a->loan != NULL)
+        bb_loan_export(a->loan);
+}
+
 int bb_getbuffer(PyObject *self, Py_buffer *view, int flags)
 {
     bb_array *a = (bb_array *)self;
 #define REQUESTED(flag) ((flags & (flag)) == (flag))
 
     view->obj = NULL;
-    if (a->format == NULL)
+    if (a->format == NULL && (a->loan == NULL || !a->loan->closed))
         return bb_array_not_shared(a);
     if (bb_array_current(a) < 0)
         return -1;
@@ -120,8 +128,7 @@ int bb_getbuffer(PyObject *self, Py_buffer *view, int flags)
         view->ndim = 1;
         view->shape = NULL;
     }
-    a->exports++;
-    bb.exports++;
+    bb_count_export(a);
     view->obj = Py_NewRef(self);
     return 0;
 }
@@ -130,14 +137,16 @@ void bb_releasebuffer(PyObject *self, Py_buffer *Py_UNUSED(view))
 {
     bb_array *a = (bb_array *)self;
     bb.exports--;
-    if (--a->exports > 0)
-        return;
-    if (a->retired != NULL)
-        move_dims(a, a->home);
-    while (a->retired != NULL) {
-        bb_retired *r = a->retired;
-        a->retired = r->next;
-        bb_free_slot(r->slot);
-        PyMem_Free(r);
+    if (--a->exports == 0) {
+        if (a->retired != NULL)
+            move_dims(a, a->home);
+        while (a->retired != NULL) {
+            bb_retired *r = a->retired;
+            a->retired = r->next;
+            bb_free_slot(r->slot);
+            PyMem_Free(r);
+        }
     }
+    if (a->loan != NULL)
+        bb_loan_unexport(a->loan); /* last: it may run any code, and the caller keeps `self` */
 }

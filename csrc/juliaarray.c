@@ -7,7 +7,8 @@
  * A Julia Vector can be resized, and may move then. Each use of such a descriptor first compares the
  * Vector's data pointer and length with what they were (bb_array_current), and follows the Vector; a
  * view that no longer fits into it raises BufferError. What protects a buffer that is exported already
- * is in getbuffer.c. */
+ * is in getbuffer.c. Memory that was borrowed for a block of Python's is looked at only while the block
+ * lasts, which bb_array_current checks as well (borrow.c). */
 #include "bufferbridge.h"
 #include <stddef.h>
 #include <string.h>
@@ -63,6 +64,9 @@ PyObject *bb_new_array(void *jl, int64_t slot)
     a->owner = layout->owner;
     if (a->owner != NULL)
         look_at_owner(a);
+    a->loan = layout->loan;
+    if (a->loan != NULL)
+        a->loan->references++;
     set_contiguity(a);
     return (PyObject *)a;
 }
@@ -103,6 +107,8 @@ static int follow_owner(bb_array *a)
 
 int bb_array_current(bb_array *a)
 {
+    if (a->loan != NULL && a->loan->closed)
+        return bb_loan_ended();
     if (a->format == NULL) /* without memory to look at there is only Julia to ask */
         return bb_ready() ? follow_owner(a) : 0;
     if (a->owner == NULL ||
@@ -114,7 +120,7 @@ int bb_array_current(bb_array *a)
 
 int bb_array_usable(bb_array *a)
 {
-    return a->derived ? bb_array_current(a) : 0;
+    return a->derived || a->loan != NULL ? bb_array_current(a) : 0;
 }
 
 /* ------------------------------------------------------------- indexing */

@@ -39,6 +39,7 @@ void bb_dealloc_julia(PyObject *o)
 {
     bb_julia *self = (bb_julia *)o;
     PyTypeObject *type = Py_TYPE(o);
+    bb_loan *loan = NULL;
 
     if (self->weakrefs != NULL)
         PyObject_ClearWeakRefs(o);
@@ -48,10 +49,13 @@ void bb_dealloc_julia(PyObject *o)
             bb_free_slot(array->memory_slot);
         if (array->home != array->dims)
             PyMem_Free(array->home);
+        loan = array->loan;
     }
     bb_free_slot(self->slot);
     PyObject_Free(o);
     Py_DECREF(type);
+    if (loan != NULL)
+        bb_loan_drop(loan); /* last: it may run any code */
 }
 
 /* ---------------------------------------------------------------- calls */
@@ -312,6 +316,8 @@ static int ass_subscript(PyObject *self, PyObject *key, PyObject *value)
 static int truth(PyObject *self)
 {
     bb_value arg[1] = {{.tag = BB_JULIA, .a.p = ((bb_julia *)self)->jl}}, result;
+    if (Py_TYPE(self) == bb_types[BB_CLASS_ARRAY] && bb_array_usable((bb_array *)self) < 0)
+        return -1;
     return bb_call_helper(BB_H_TRUTH, arg, 1, &result) < 0 ? -1 : result.a.i != 0;
 }
 

@@ -9,23 +9,31 @@ bb_state bb;
 
 /* --------------------------------------------------------- module functions */
 
-static PyObject *py_wrap(PyObject *Py_UNUSED(module), PyObject *o)
+int bb_acquire_for_wrapping(PyObject *o, bb_value *buffer)
 {
-    bb_value buffer, arg, out;
-    PyObject *started, *result = NULL;
-
-    if ((started = PyObject_CallNoArgs(bb.start)) == NULL)
-        return NULL;
+    PyObject *started = PyObject_CallNoArgs(bb.start);
+    if (started == NULL)
+        return -1;
     Py_DECREF(started);
-    switch (bb_acquire(o, &buffer)) {
+    switch (bb_acquire(o, buffer)) {
     case 0:
         PyErr_Format(PyExc_TypeError,
                      "a '%.200s' has no memory to share: it exports no buffer (PEP 3118) and has no "
                      "__array_interface__", Py_TYPE(o)->tp_name);
         /* fall through */
     case -1:
-        return NULL;
+        return -1;
     }
+    return 0;
+}
+
+static PyObject *py_wrap(PyObject *Py_UNUSED(module), PyObject *o)
+{
+    bb_value buffer, arg, out;
+    PyObject *result = NULL;
+
+    if (bb_acquire_for_wrapping(o, &buffer) < 0)
+        return NULL;
     arg = (bb_value){.tag = BB_INT, .a.i = (int64_t)(intptr_t)&buffer};
     if (bb_call_helper(BB_H_WRAP, &arg, 1, &out) == 0)
         result = bb_to_python(&out);
@@ -40,7 +48,7 @@ static PyObject *py_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignor
                          "julia_objects", (long long)(bb.root_count - bb.nfree),
                          "python_objects", (long long)bb.python_objects,
                          "pinned_buffers", (long long)bb.pinned_buffers,
-                         "pinned_bytes", (long long)bb.pinned_bytes,
+                         "pinned_bytes", (long long)(bb.pinned_bytes + bb.lent_bytes),
                          "exports", (long long)bb.exports);
 }
 
@@ -128,6 +136,10 @@ static PyMethodDef functions[] = {
      "exports, the live Py_buffers of JuliaArrays. Zero-cost counters; what Julia has finalized is\n"
      "let go first."},
     {"_check_interpreter", py_check_interpreter, METH_NOARGS, NULL},
+    {"_borrow", bb_py_borrow, METH_O, NULL},
+    {"_end_borrow", bb_py_end_borrow, METH_O, NULL},
+    {"_is_lent", bb_py_is_lent, METH_O, NULL},
+    {"_hold_memory", bb_py_hold_memory, METH_O, NULL},
     {"_session", py_session, METH_NOARGS, NULL},
     {"_set_session", py_set_session, METH_O, NULL},
     {"_stop", py_stop, METH_NOARGS, NULL},

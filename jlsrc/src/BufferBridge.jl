@@ -23,6 +23,7 @@ The files, in the order in which they build on each other:
 | `parseformat.jl` | a PEP 3118 format to the type of an element's memory                 |
 | `printformat.jl` | the way back                                                         |
 | `pyarray.jl`    | Python memory as arrays: `PyArray` and kin                            |
+| `borrowed.jl`   | Python memory that is Julia's for a block only                        |
 | `columns.jl`    | the fields of records as arrays; records as the user's structs        |
 | `frombuffer.jl` | which array type a Python buffer becomes                              |
 | `layout.jl`     | the strided memory of Julia arrays, for Python                        |
@@ -42,7 +43,7 @@ module BufferBridge
 using LinearAlgebra: Adjoint, Transpose, transpose
 import Logging
 
-export PyArray, PyStridedArray, PyIndirectArray, PyObject, PyException, PyRecord, FixedString, RawBytes, LongDouble,
+export PyArray, PyStridedArray, PyIndirectArray, PyBorrowedArray, BufferReleased, PyObject, PyException, PyRecord, FixedString, RawBytes, LongDouble,
        column, recordarray
 
 include("compat.jl")
@@ -57,6 +58,7 @@ include("memory.jl")
 include("parseformat.jl")
 include("printformat.jl")
 include("pyarray.jl")
+include("borrowed.jl")
 include("columns.jl")
 include("frombuffer.jl")
 include("layout.jl")

@@ -40,6 +40,11 @@ end
     F, offset = fieldplace(T, name)
     return PyStridedArray{F,N,F}(bytesof(vec(data(a))), offset, densestrides(size(a), Base.elsize(data(a))), size(a), isreadonly(a))
 end
+@inline function column(a::PyBorrowedArray{T,N}, name::Val) where {T,N}
+    F, offset = fieldplace(T, name)
+    items = PyBorrowedArray(flat(a), (length(a),), isreadonly(a), loanof(a)) # (the Vector's own length may have gone)
+    return PyStridedArray{F,N,F}(bytesof(items), offset, densestrides(size(a), sizeof(T)), size(a), isreadonly(a))
+end
 @inline function column(a::PyIndirectArray{T,N,S}, name::Val) where {T,N,S}
     F, offset = fieldplace(S, name)
     return PyIndirectArray{valuetype(F),N,F}(getfield(a, :owner), getfield(a, :ptr), getfield(a, :strides),
@@ -51,11 +56,11 @@ column(a::Base.ReshapedArray, name::Val) = reshape(column(parent(a), name), size
 column(a::AbstractArray, ::Val) = throw(ArgumentError("a $(nameof(typeof(a))) has no columns that share its memory"))
 
 data(x::Array) = x
-bytesof(v::Vector{UInt8}) = v
+bytesof(v::DenseVector{UInt8}) = v
 bytesof(v::AbstractVector) = reinterpret(UInt8, v)
 
 # Only arrays of Python's memory have columns as properties: Array's properties are Julia's.
-const PyRecords = Union{PyArray{<:Record},PyStridedArray{<:Record},PyIndirectArray{<:Record}}
+const PyRecords = Union{PyArray{<:Record},PyBorrowedArray{<:Record},PyStridedArray{<:Record},PyIndirectArray{<:Record}}
 
 @inline Base.getproperty(a::PyRecords, name::Symbol) = column(a, Val(name))
 # What `a.x .= ...` calls, where the compiler would not see the name.
@@ -131,6 +136,10 @@ function retyped(::Type{T}, a::Array{S,N}) where {T,S,N}
     return b
 end
 retyped(::Type{T}, a::PyArray) where {T} = PyArray(retyped(T, data(a)), isreadonly(a))
+function retyped(::Type{T}, a::PyBorrowedArray{S,N}) where {T,S,N}
+    items = isempty(a) ? T[] : unsafe_wrap(Array, Ptr{T}(pointer(a)), length(a)) # alive while the loan is open
+    return PyBorrowedArray{T,N}(items, size(a), isreadonly(a), loanof(a))
+end
 retyped(::Type{T}, a::PermutedDimsArray{S,N,perm}) where {T,S,N,perm} = PermutedDimsArray(retyped(T, parent(a)), perm)
 function retyped(::Type{T}, a::PyStridedArray{S,N}) where {T,S,N}
     unit = sizeof(eltype(flat(a)))

@@ -13,6 +13,8 @@ const RESIZE_KEEPS_MEMORY = VERSION >= v"1.11.0-DEV"
     memoryowner(a::Array) = getfield(a, :ref).mem
     # The object besides the Vector itself that has to live for its present memory to live.
     memoryroot(v::Vector) = memoryowner(v)
+    # The addresses of the words in a Vector's header that say how long it is.
+    lengthwords(v::Vector) = (Ptr{Int64}(pointer_from_objref(v) + fieldoffset(typeof(v), 2)),)
 else
     # A reshaped array refers to the first Array.
     memoryowner(a::Array) = a
@@ -21,6 +23,10 @@ else
     memoryroot(v::Vector) = isalias(v) ? header(Any, v, ALIAS_OWNER[]) : nothing
 
     isalias(v::Vector) = header(UInt16, v, FLAGS_OFFSET) & HOW_MASK == HOW_ALIAS
+    # The length, and the first dimension.
+    lengthwords(v::Vector) = Tuple(Ptr{Int64}(pointer_from_objref(v) + offset)
+        for offset in (sizeof(Ptr), 3 * sizeof(Ptr)) if header(Int, v, offset) == length(v))
+
     header(::Type{T}, v::Array, offset) where {T} =
         GC.@preserve v unsafe_load(Ptr{T}(pointer_from_objref(v) + offset))
     const ALIAS_OWNER = Ref(0)

@@ -63,7 +63,7 @@ errorkind(::StackOverflowError) = KIND_RECURSION
 errorkind(::SyntaxError) = KIND_SYNTAX
 errorkind(::OverflowError) = KIND_OVERFLOW
 errorkind(::AssertionError) = KIND_ASSERTION
-errorkind(::Resized) = KIND_BUFFER
+errorkind(::Union{Resized,BufferReleased}) = KIND_BUFFER
 errorkind(::StopIteration) = KIND_STOP_ITERATION
 errorkind(e::LoadError) = errorkind(e.error)
 
@@ -133,13 +133,17 @@ arrayhint(x::PyArray) = isreadonly(x) ?
     "it is read-only memory of Python. Pass a copy (x.copy(), np.array(x))" :
     "it was wrapped as a PyArray. Pass the Python object itself"
 
+arrayhint(x::PyBorrowedArray) = isreadonly(x) ?
+    "it is read-only memory of Python, borrowed for a block. Pass a copy (np.array(x))" :
+    "it was borrowed from Python for a block. Pass the Python object itself, or a copy (np.array(x))"
+
 function arrayhint(x::PyStridedArray{T,N,S,A}) where {T,N,S,A}
     contiguous = N == 1 ? "np.ascontiguousarray(x)" : "np.asfortranarray(x)"
     S <: Swapped && return "its bytes are in the order of another machine. Pass x.astype(x.dtype.newbyteorder(\"=\"))"
     S <: ObjectReference && return "its items are references to Python objects. Pass a list (x.tolist())"
     isplain(S) || return "its records are not laid out as Julia's are. Pass a copy with C's layout " *
                          "(x.astype(np.dtype(..., align=True)))"
-    A === Vector{T} || return "it is memory of Python that is not aligned. Pass a copy (x.copy())"
+    A <: Union{Vector{T},PyBorrowedArray{T,1}} || return "it is memory of Python that is not aligned. Pass a copy (x.copy())"
     isreadonly(x) && return "it is read-only memory of Python. Pass a copy (np.array(x, order=\"F\"))"
     return "it is memory of Python whose items do not follow each other in column-major order. Pass $contiguous"
 end

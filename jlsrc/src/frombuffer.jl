@@ -22,11 +22,12 @@ const MIN_PIN_LIMIT = 256 << 20
     return nothing
 end
 
-function adopt(v::Ptr{Value}, a::Array)
+# Gives back what has the memory: `a` itself, unless it is borrowed (borrowed.jl).
+function adopt(v::Ptr{Value}, a::Array, ::Nothing = nothing)
     finalizer(ReleaseNode(geta(Ptr{Cvoid}, v)), memoryowner(a))
     settag!(v, TAG_NONE)
     pinnedbytes() > PIN_LIMIT[] && collectpinned()
-    return nothing
+    return a
 end
 
 dims(p::Ptr{Int64}, ::Val{N}) where {N} = ntuple(d -> unsafe_load(p, d), Val(N))
@@ -128,30 +129,30 @@ function rowmajor(::Type{T}, b::BufferInfo, v::Ptr{Value}, N::Val) where {T}
 end
 
 """
-    wrapbuffer(v::Ptr{Value}) -> PyArray, PyStridedArray or PyIndirectArray
+    wrapbuffer(v::Ptr{Value}, loan = nothing) -> PyArray, PyStridedArray or PyIndirectArray
 
-The buffer in `v` as a wrapper around its memory, whatever the layout.
+The buffer in `v` as a wrapper around its memory, whatever the layout. With a `Loan` the memory is borrowed,
+and contiguous memory a PyBorrowedArray.
 """
-function wrapbuffer(v::Ptr{Value})
+function wrapbuffer(v::Ptr{Value}, loan = nothing)
     b = unsafe_load(geta(Ptr{BufferInfo}, v))
-    return wrapbuffer(elements(b), DIMENSIONS[b.ndim+1], b, v)
+    return wrapbuffer(elements(b), DIMENSIONS[b.ndim+1], b, v, loan)
 end
 
-function wrapbuffer(::Elements{S}, N::Val, b::BufferInfo, v::Ptr{Value}) where {S}
+function wrapbuffer(::Elements{S}, N::Val, b::BufferInfo, v::Ptr{Value}, loan = nothing) where {S}
     T = valuetype(S)
     size = dims(b.shape, N)
     readonly = b.readonly != 0
     if b.suboffsets != C_NULL
         owner = Vector{UInt8}(undef, 0)
-        x = PyIndirectArray{T,ndimsof(N),S}(owner, b.ptr, dims(b.strides, N), dims(b.suboffsets, N), 0, size, readonly)
-        adopt(v, owner)
-        return x
+        return PyIndirectArray{T,ndimsof(N),S}(adopt(v, owner, loan), b.ptr, dims(b.strides, N), dims(b.suboffsets, N),
+                                               0, size, readonly)
     end
     plain = isplain(S) && isaligned(S, b)
     if plain && b.flags & F_CONTIGUOUS != 0
-        a = wraparray(S, b, size)
-        adopt(v, a)
-        return PyArray(a, readonly)
+        loan === nothing && return PyArray(adopt(v, wraparray(S, b, size)), readonly)
+        items = adopt(v, wraparray(S, b, (prod(size),)), loan)
+        return PyBorrowedArray(flat(items), size, readonly, loan)
     end
     strides = dims(b.strides, N)
     # Bytes from the first element to the lowest and to the highest one.
@@ -164,17 +165,16 @@ function wrapbuffer(::Elements{S}, N::Val, b::BufferInfo, v::Ptr{Value}) where {
         span = high - low + memorysize(S)
     end
     items = plain && memorysize(S) > 0 && all(s -> s % memorysize(S) == 0, strides)
-    return items ? wrapstrided(S, S, b, v, b.ptr + low, span, -low, strides, size, readonly) :
-           wrapstrided(S, UInt8, b, v, b.ptr + low, span, -low, strides, size, readonly)
+    return items ? wrapstrided(S, S, b, v, b.ptr + low, span, -low, strides, size, readonly, loan) :
+           wrapstrided(S, UInt8, b, v, b.ptr + low, span, -low, strides, size, readonly, loan)
 end
 
 ndimsof(::Val{N}) where {N} = N
 
 function wrapstrided(::Type{S}, ::Type{U}, b, v, start, span, offset, strides::NTuple{N,Int}, size,
-                     readonly) where {S,U,N}
+                     readonly, loan) where {S,U,N}
     parent = b.ptr == C_NULL ? U[] : unsafe_wrap(Array, Ptr{U}(start), span ÷ sizeof(U))
-    adopt(v, parent)
-    return PyStridedArray{valuetype(S),N,S}(parent, offset ÷ sizeof(U), strides .÷ sizeof(U), size, readonly)
+    return PyStridedArray{valuetype(S),N,S}(adopt(v, parent, loan), offset ÷ sizeof(U), strides .÷ sizeof(U), size, readonly)
 end
 
 "bb.wrap in Python: `value` is the address of a `Value` with a buffer."

@@ -73,6 +73,10 @@ isreadonly(::Base.CodeUnits) = true
 stridesof(x::PyArray{T,N}) where {T,N} =
     Layout{N,T}(pointer(data(x)), size(x), densestrides(size(x), sizeof(T)), isreadonly(x), nothing)
 
+# Throws where the block has ended: there is no address any more.
+stridesof(x::PyBorrowedArray{T,N}) where {T,N} =
+    Layout{N,T}(Ptr{UInt8}(pointer(x)), size(x), densestrides(size(x), sizeof(T)), isreadonly(x), nothing)
+
 stridesof(x::PyStridedArray{T,N,S}) where {T,N,S} =
     Layout{N,S}(address(x), size(x), bytestrides(x), isreadonly(x), ownerof(flat(x)))
 
@@ -205,7 +209,8 @@ const LAYOUT_FORMAT = 48
 const LAYOUT_OWNER = 56
 const LAYOUT_MEMORY_SLOT = 64
 const LAYOUT_OBJECTS = 72
-const LAYOUT_SHAPE = 80
+const LAYOUT_LOAN = 80
+const LAYOUT_SHAPE = 88
 const LAYOUT_STRIDES = LAYOUT_SHAPE + 8 * MAX_DIMS
 
 "The scratch struct of the C layer, from which the next JuliaArray is made."
@@ -223,6 +228,7 @@ function writelayout!(place::Ptr{UInt8}, x::AbstractArray{T,N}, l::Union{Layout,
     put!(offset, v) = unsafe_store!(Ptr{typeof(v)}(place + offset), v)
     shared = l isa Layout
     sizes = shared ? l.size : size(x) # may run code of anybody's, so before the rest
+    loan = loanof(x)
     format = shared ? pointer(formatof(memorytype(l))::String) : Ptr{UInt8}(C_NULL)
     put!(LAYOUT_NDIM, Int64(N))
     put!(LAYOUT_MEMORY_SLOT, Int64(memoryslot))
@@ -233,6 +239,7 @@ function writelayout!(place::Ptr{UInt8}, x::AbstractArray{T,N}, l::Union{Layout,
     put!(LAYOUT_DERIVED, Int64(isderived(x)))
     put!(LAYOUT_OBJECTS, Int64(holdsobjects(x)))
     put!(LAYOUT_FORMAT, format)
+    put!(LAYOUT_LOAN, loan === nothing || loan.open == 0 ? C_NULL : loan.place)
     put!(LAYOUT_OWNER, shared && l.owner !== nothing ? pointer_from_objref(l.owner) : C_NULL)
     for d in 1:N
         put!(LAYOUT_SHAPE + 8 * (d - 1), Int64(sizes[d]))

@@ -95,8 +95,8 @@ Base.dataids(x::PyStridedArray) = Base.dataids(flat(x))
 
 @inline flat(x::PyStridedArray) = getfield(x, :parent)
 
-# Items, as PyArrays's are; bytes otherwise.
-const PyStridedItems{T,N} = PyStridedArray{T,N,T,Vector{T}}
+# Items, as PyArrays's are; bytes otherwise. (A DenseVector has items that are borrowed: borrowed.jl.)
+const PyStridedItems{T,N} = PyStridedArray{T,N,T,<:DenseVector{T}}
 
 # Place of an element in the flat array, from zero.
 @inline place(x::PyStridedArray{T,N}, I::NTuple{N,Int}) where {T,N} =
@@ -112,8 +112,11 @@ end
 @inline storeat!(x::PyStridedItems{T}, v::T, k) where {T} = put!(flat(x), v, k + 1)
 @inline function storeat!(x::PyStridedArray{T,N,S}, v::T, k) where {T,N,S}
     memory = flat(x)
+    hasobjects(S) && return holding(() -> storeobjects!(S, memory, k, v), loanof(memory))
     GC.@preserve memory store!(S, Ptr{UInt8}(pointer(memory)) + k, v)
 end
+@noinline storeobjects!(::Type{S}, memory, k, v) where {S} =
+    GC.@preserve memory store!(S, Ptr{UInt8}(pointer(memory)) + k, v)
 
 # The memory of an Array may have been resized under a column of it.
 @inline checkmemory(x::PyStridedArray{T,N,S,<:Vector}, k) where {T,N,S} = nothing
@@ -251,8 +254,8 @@ end
 Memory of a Python object that is reached through pointers (suboffsets in PEP 3118), as image
 libraries keep rows.
 """
-struct PyIndirectArray{T,N,S} <: AbstractArray{T,N}
-    owner::Vector{UInt8}     # keeps the buffer
+struct PyIndirectArray{T,N,S,O<:AbstractVector{UInt8}} <: AbstractArray{T,N}
+    owner::O                 # keeps the buffer, or knows whether it is there
     ptr::Ptr{UInt8}
     strides::NTuple{N,Int}   # bytes
     suboffsets::NTuple{N,Int}
@@ -260,6 +263,12 @@ struct PyIndirectArray{T,N,S} <: AbstractArray{T,N}
     size::NTuple{N,Int}
     readonly::Bool
 end
+
+PyIndirectArray{T,N,S}(owner::O, ptr, strides, suboffsets, offset, size, readonly) where {T,N,S,O} =
+    PyIndirectArray{T,N,S,O}(owner, ptr, strides, suboffsets, offset, size, readonly)
+
+checkowner(::Vector) = nothing
+ownlike(::Vector, memory::Vector) = memory
 
 memorytype(::PyIndirectArray{T,N,S}) where {T,N,S} = S
 isreadonly(x::PyIndirectArray) = getfield(x, :readonly)
@@ -273,7 +282,7 @@ function Base.deepcopy_internal(x::PyIndirectArray{T,N,S}, seen::IdDict) where {
     hasobjects(S) && throwobjects()
     return get!(seen, x) do
         memory = zeros(UInt8, memorysize(S) * length(x))
-        y = PyIndirectArray{T,N,S}(memory, pointer(memory), densestrides(size(x), memorysize(S)),
+        y = PyIndirectArray{T,N,S}(ownlike(getfield(x, :owner), memory), pointer(memory), densestrides(size(x), memorysize(S)),
                                    map(_ -> -1, size(x)), 0, size(x), false)
         copyto!(y, x)
         y
@@ -281,6 +290,7 @@ function Base.deepcopy_internal(x::PyIndirectArray{T,N,S}, seen::IdDict) where {
 end
 
 @inline function address(x::PyIndirectArray{T,N}, I::NTuple{N,Int}) where {T,N}
+    checkowner(getfield(x, :owner))
     p = getfield(x, :ptr)
     for d in 1:N
         p += (I[d] - 1) * getfield(x, :strides)[d]
@@ -302,13 +312,10 @@ end
     @boundscheck checkbounds(x, I...)
     t = convert(T, v)::T
     owner = getfield(x, :owner)
-    GC.@preserve owner store!(S, address(x, I), t)
+    if hasobjects(S)
+        holding(() -> GC.@preserve(owner, store!(S, address(x, I), t)), loanof(owner))
+    else
+        GC.@preserve owner store!(S, address(x, I), t)
+    end
     return x
-end
-
-# An exporter's arrays print without their storage in the type: it tells the reader nothing.
-function Base.showarg(io::IO, x::Union{PyArray,PyStridedArray,PyIndirectArray}, toplevel)
-    T = typeof(x)
-    print(io, nameof(T), "{", eltype(T), ",", ndims(T), "}")
-    toplevel && isreadonly(x) && print(io, ", read-only")
 end

@@ -83,7 +83,7 @@ const CLASS_ARRAY = 3
 # enum bb_helper, in order: Julia functions that slots of the Python types call
 const HELPERS = (:getattr, :setattr, :dirof, :reprof, :strof, :hashof, :compare, :lengthof, :getitem,
                  :setitem, :contains, :iteration, :truth, :arrayget, :arrayset, :arrayrefresh, :arraytrim,
-                 :whynotshared, :wrap)
+                 :whynotshared, :wrap, :borrow)
 
 # ------------------------------------------------------------- functions
 
@@ -91,7 +91,7 @@ const API_NAMES = (:str, :bigint, :box, :tuple_new, :tuple_set, :list_new, :list
                    :unbox, :acquire, :clear, :length, :item, :items, :object_item, :is_tuple, :is_list, :getattr, :setattr, :dir, :repr,
                    :call, :gil_ensure, :gil_release, :gil_held, :gil_give_up, :gil_regain, :enter_recursion,
                    :leave_recursion, :hold, :decref, :incref,
-                   :release_later, :drain, :grow_roots, :new_julia, :raise, :fetch, :restore,
+                   :loan_hold, :loan_release, :release_later, :drain, :grow_roots, :new_julia, :raise, :fetch, :restore,
                    :format_exception, :write, :set_entry, :set_helper, :set_facts,
                    :set_runtime, :set_waker, :check_signals, :state)
 

@@ -143,6 +143,54 @@ end
     @test occursin("read-only", repr("text/plain", frozen))
 end
 
+# What C does when the block ends that memory was borrowed for is done by hand here.
+@testset "borrowed memory" begin
+    for wrap in ((v, loan) -> PyBorrowedArray(v, (3, 4), false, loan),
+                 (v, loan) -> PyStridedArray{Float64,2,Float64}(PyBorrowedArray(v, loan), 8, (1, -4), (3, 3), false),
+                 (v, loan) -> PyStridedArray{Float64,1,Swapped{Float64}}(
+                     PyBorrowedArray(collect(reinterpret(UInt8, bswap.(v))), loan), 0, (16,), (6,), false))
+        loan = BufferBridge.Loan()
+        x = wrap(collect(1.0:12.0), loan)
+        copied = collect(x)
+        @test BufferBridge.loanof(x) === BufferBridge.loanof(view(x, :)) === BufferBridge.loanof(vec(x)) === loan
+        @test x == copied && copy(x) isa Array && similar(x) isa Array
+        @test sum(x) == sum(copied) && x .+ x == 2copied
+        x .= x .* 2
+        @test x == 2copied
+        @test agrees(x) && agrees(view(x, :))
+        other = deepcopy(x)
+        same = Base.unaliascopy(x)
+        @test typeof(other) === typeof(same) === typeof(x)
+        loan.open = 0
+        for use in (x -> x[1], x -> @inbounds(x[1]), x -> x[1] = 1, sum, copy, collect, x -> x .= 0, deepcopy, pointer,
+                    x -> view(x, 1:2)[1], x -> reshape(x, length(x))[1], x -> reinterpret(Int64, x)[1], layout,
+                    x -> x == x, x -> copyto!(zeros(12), x), x -> x .+ 1, Base.unaliascopy, x -> Ref(x, 1)[])
+            @test_throws BufferReleased use(x)
+        end
+        @test endswith(repr(x), "released") && endswith(repr("text/plain", x), "released")
+        @test size(x) == size(copied)
+        @test other == same == 2copied
+    end
+    loan = BufferBridge.Loan()
+    records = PyBorrowedArray([(a = i, b = 2.0i) for i in 1:3], loan)
+    column = records.b
+    @test column == [2, 4, 6] && BufferBridge.loanof(column) === loan
+    loan.open = 0
+    @test_throws BufferReleased column[1]
+    @test_throws BufferReleased records.b[1]
+    text = try records[1] catch e; sprint(showerror, e) end
+    @test occursin("copy", text)
+    v = collect(1:5)
+    for word in BufferBridge.lengthwords(v)
+        unsafe_store!(word, 0)
+    end
+    @test isempty(v) && length(v) == 0 && size(v) == (0,)
+end
+
+@testset "methods are not ambiguous" begin
+    @test isempty(detect_ambiguities(BufferBridge))
+end
+
 @testset "code as text" begin
     @test evaluate("1 + 1") == 2
     @test evaluate("") === nothing
