@@ -284,7 +284,11 @@ function Base.deepcopy_internal(x::PyIndirectArray{T,N,S}, seen::IdDict) where {
         memory = zeros(UInt8, memorysize(S) * length(x))
         y = PyIndirectArray{T,N,S}(ownlike(getfield(x, :owner), memory), pointer(memory), densestrides(size(x), memorysize(S)),
                                    map(_ -> -1, size(x)), 0, size(x), false)
-        copyto!(y, x)
+        # Not copyto!, which calls unaliascopy and so this function: Julia 1.10 takes such a cycle for free of
+        # effects, and leaves it out.
+        for I in CartesianIndices(size(x))
+            y[I] = x[I]
+        end
         y
     end
 end
