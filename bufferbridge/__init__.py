@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from . import _numpy as _numpy  # gives JuliaArray its NumPy methods
 from . import _start
 from ._borrow import borrow
-from ._core import JuliaArray, JuliaFunction, JuliaModule, JuliaValue, stats, wrap
+from ._core import JuliaArray, JuliaFunction, JuliaModule, JuliaValue, wrap
 from ._errors import JuliaError
 from ._start import init
+from ._stats import stats
 
 if TYPE_CHECKING:
     Main: JuliaModule

@@ -43,11 +43,13 @@ void bb_release_now(bb_node *node)
     PyErr_Fetch(&type, &value, &traceback);
     if (node->is_buffer) {
         bb_buffer *b = (bb_buffer *)node;
+        bb_link_out(&b->link);
         bb.pinned_buffers--;
         bb.pinned_bytes -= b->len;
         drop_buffer(b);
     } else {
         bb_handle *h = (bb_handle *)node;
+        bb_link_out(&h->link);
         bb.python_objects--;
         Py_DECREF(h->object);
         PyMem_RawFree(h);
@@ -82,6 +84,7 @@ bb_handle *bb_hold(PyObject *o)
     }
     h->node.is_buffer = 0;
     h->object = Py_NewRef(o);
+    bb_link_in(&h->link, 0);
     bb.python_objects++;
     return h;
 }
@@ -205,6 +208,7 @@ static int finish(bb_buffer *b, PyObject *o, bb_value *v)
     }
     describe(b);
     b->object = o;
+    bb_link_in(&b->link, 1);
     bb.pinned_buffers++;
     bb.pinned_bytes += b->len;
     v->tag = BB_BUFFER;

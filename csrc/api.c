@@ -195,13 +195,19 @@ static void api_loan_release(bb_loan *loan)
 static int api_grow_roots(void **roots, int64_t count)
 {
     int64_t *slots = PyMem_RawRealloc(bb.free_slots, (size_t)count * sizeof *slots);
-    if (slots == NULL) {
+    if (slots != NULL)
+        bb.free_slots = slots;
+    PyObject **holders = PyMem_RawRealloc(bb.holders, (size_t)count * sizeof *holders);
+    if (holders != NULL)
+        bb.holders = holders;
+    if (slots == NULL || holders == NULL) {
         PyErr_NoMemory();
         return -1;
     }
-    for (int64_t i = count; i-- > bb.root_count;)
+    for (int64_t i = count; i-- > bb.root_count;) {
         slots[bb.nfree++] = i;
-    bb.free_slots = slots;
+        holders[i] = NULL;
+    }
     bb.roots = roots;
     bb.root_count = count;
     return 0;

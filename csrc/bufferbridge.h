@@ -89,9 +89,16 @@ typedef struct bb_node {
     int64_t is_buffer;
 } bb_node;
 
+/* The ring of all that Julia holds, for who wants to see it; see held.c. */
+typedef struct bb_link {
+    struct bb_link *prev, *next;
+    int64_t is_buffer;
+} bb_link;
+
 typedef struct {
     bb_node node;
     PyObject *object; /* a strong reference */
+    bb_link link;
 } bb_handle;
 
 enum { BB_C_CONTIGUOUS = 1, BB_F_CONTIGUOUS = 2, BB_ALIGNED = 4, BB_SWAPPED = 8 };
@@ -105,11 +112,30 @@ typedef struct {
     const int64_t *shape, *strides, *suboffsets; /* items, bytes, bytes; suboffsets may be NULL */
     const char *format;                          /* never NULL */
     PyObject *object;     /* the exporter, borrowed from view.obj or interface */
+    bb_link link;
     Py_buffer view;       /* view.obj is NULL if the memory came by __array_interface__ */
     PyObject *interface;  /* then this tuple keeps the object and its memory alive */
     PyObject *description; /* the str that `format` is in, if it is not the exporter's own */
     int64_t dims[];       /* room for shape and strides where the exporter gave none */
 } bb_buffer;
+
+extern bb_link bb_held;
+
+static inline void bb_link_in(bb_link *link, int is_buffer)
+{
+    link->is_buffer = is_buffer;
+    link->prev = bb_held.prev;
+    link->next = &bb_held;
+    link->prev->next = link->next->prev = link;
+}
+
+static inline void bb_link_out(bb_link *link)
+{
+    link->prev->next = link->next;
+    link->next->prev = link->prev;
+}
+
+PyObject *bb_py_held(PyObject *module, PyObject *ignored);
 
 int bb_contiguity(int64_t ndim, const int64_t *shape, const int64_t *strides, int64_t itemsize);
 int bb_acquire(PyObject *o, bb_value *v);  /* 1: v is a BB_BUFFER; 0: no memory; -1: exception */
@@ -264,6 +290,7 @@ typedef struct {
     bb_layout layout;
 
     void **roots;         /* the data of Julia's root table, a Vector{Any} */
+    PyObject **holders;   /* of each slot the Python object that has it, borrowed, or NULL */
     int64_t root_count;   /* its length */
     int status;
     int any_thread;       /* Julia 1.9 and later let every thread in */

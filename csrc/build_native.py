@@ -15,6 +15,7 @@ SOURCES = [
     "api",
     "borrow",
     "getbuffer",
+    "held",
     "juliaarray",
     "juliavalue",
     "kinds",

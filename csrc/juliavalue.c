@@ -18,6 +18,7 @@ void bb_init_julia(bb_julia *self, void *jl, int64_t slot)
     self->slot = slot;
     self->vectorcall = bb_vectorcall;
     self->weakrefs = NULL;
+    bb.holders[slot] = (PyObject *)self;
 }
 
 PyObject *bb_new_julia(int class_, void *jl, int64_t slot)
@@ -41,6 +42,7 @@ void bb_dealloc_julia(PyObject *o)
     PyTypeObject *type = Py_TYPE(o);
     bb_loan *loan = NULL;
 
+    bb.holders[self->slot] = NULL; /* before any code runs that could look for it there */
     if (self->weakrefs != NULL)
         PyObject_ClearWeakRefs(o);
     if (type == bb_types[BB_CLASS_ARRAY]) {

@@ -140,6 +140,7 @@ static PyMethodDef functions[] = {
     {"_end_borrow", bb_py_end_borrow, METH_O, NULL},
     {"_is_lent", bb_py_is_lent, METH_O, NULL},
     {"_hold_memory", bb_py_hold_memory, METH_O, NULL},
+    {"_held", bb_py_held, METH_NOARGS, NULL},
     {"_session", py_session, METH_NOARGS, NULL},
     {"_set_session", py_set_session, METH_O, NULL},
     {"_stop", py_stop, METH_NOARGS, NULL},

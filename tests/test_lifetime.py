@@ -5,6 +5,9 @@ from __future__ import annotations
 import gc
 import sys
 import textwrap
+import tracemalloc
+import types
+import weakref
 
 import numpy as np
 import pytest
@@ -332,3 +335,231 @@ def test_wrap_holds_only_the_buffer(held):
     x = bb.wrap(data)
     assert bb.stats()["python_objects"] == held["python_objects"]
     del x
+
+
+def listed(found):
+    """The Python objects that Julia holds, by id."""
+    return {id(h.object): h for h in found["held_by_julia"]}
+
+
+def test_detail_agrees_with_the_numbers(held):
+    data, thing = np.zeros(10), Thing()
+    bb.Main.kept_data, bb.Main.kept_thing = data, thing
+    x = bb.eval("zeros(3, 4)")
+    m, n = memoryview(x), memoryview(x)
+    s = bb.eval("Any[1]")
+    f = bb.Base.sin
+    found = bb.stats(detail=True)
+    assert found.keys() - bb.stats().keys() == {"held_by_python", "held_by_julia"}
+    assert len(found["held_by_julia"]) == found["python_objects"] + found["pinned_buffers"]
+    assert len(found["held_by_python"]) <= found["julia_objects"]
+    ours = {id(h.object): h for h in found["held_by_python"]}
+    assert ours[id(x)] == (x, str(bb.eval("Matrix{Float64}")), 96, 2, None)
+    assert ours[id(s)][1:] == (str(bb.eval("Vector{Any}")), None, 0, None)
+    assert ours[id(f)].type == "typeof(sin)"
+    assert sum(h.type == "Module" for h in found["held_by_python"]) >= 3
+    theirs = listed(found)
+    assert theirs[id(data)] == (data, "buffer", 80, None)
+    assert theirs[id(thing)] == (thing, "object", None, None)
+    assert sum(h.bytes or 0 for h in found["held_by_julia"]) == found["pinned_bytes"]
+    bb.Main.kept_data = bb.Main.kept_thing = None
+    del found, ours, theirs, m, n, x, s, f
+    collect_both()
+    assert not {id(data), id(thing)} & set(listed(bb.stats(detail=True)))
+
+
+class Thing:
+    pass
+
+
+class Slotted:
+    """Up to Python 3.11, tracemalloc does not find instances that have a dict."""
+
+    __slots__ = ()
+
+
+def test_detail_is_a_keyword_and_off_by_default():
+    assert all(isinstance(v, int) for v in bb.stats().values())
+    assert bb.stats(detail=False).keys() == bb.stats().keys()
+    with pytest.raises(TypeError):
+        bb.stats(True)  # type: ignore[misc]
+
+
+def test_detail_tells_where_objects_were_made(held):
+    tracemalloc.start()
+    try:
+        thing = Slotted()
+        x = bb.eval("[1, 2]")
+        bb.Main.kept_thing = thing
+        found = bb.stats(detail=True)
+    finally:
+        tracemalloc.stop()
+    line = test_detail_tells_where_objects_were_made.__code__.co_firstlineno
+    (where,) = (h.where for h in found["held_by_julia"] if h.object is thing)
+    assert (where[-1].filename, where[-1].lineno) == (__file__, line + 3)
+    (where,) = (h.where for h in found["held_by_python"] if h.object is x)
+    assert where is not None
+    assert bb.stats(detail=True)["held_by_python"][-1].where is None
+    bb.Main.kept_thing = None
+
+
+def test_detail_of_what_cannot_be_asked(held):
+    """Views that no longer fit, types that can't be shown, borrowed memory."""
+    bb.eval("global base_v = collect(1:10)")
+    view = bb.eval("view(base_v, 5:8)")
+    bb.eval("resize!(base_v, 2)")
+    bb.eval("struct Unshown{T} end; Base.show(::IO, ::Type{<:Unshown}) = error(1)")
+    odd = bb.eval("Unshown{1}()")
+    data = bytearray(5)
+    with bb.borrow(data) as x:
+        m = memoryview(x)
+        found = bb.stats(detail=True)
+        assert found["pinned_bytes"] == held["pinned_bytes"] + 5
+        (h,) = (h for h in found["held_by_julia"] if h.object is data)
+        assert (h.kind, h.bytes) == ("buffer", 5)
+        (h,) = (h for h in found["held_by_python"] if h.object is x)
+        assert (h.bytes, h.exports) == (5, 1)
+        del h
+        m.release()
+    found = bb.stats(detail=True)
+    assert not any(h.object is data for h in found["held_by_julia"])
+    ours = {id(h.object): h for h in found["held_by_python"]}
+    assert "SubArray" in ours[id(view)].type
+    assert "Unshown" in ours[id(odd)].type
+    assert ours[id(x)].bytes is None
+    assert "PyBorrowedArray" in ours[id(x)].type
+    bb.eval("base_v = nothing")
+
+
+def test_detail_while_everything_changes(held):
+    """What is enumerated may be let go of meanwhile, and new things may come."""
+
+    class Busy:
+        def __del__(self):
+            kept.append(bb.eval("Ref(1)"))
+            bb.stats(detail=True)
+
+    kept = []
+    bb.eval("busy = Any[]")
+    threshold = gc.get_threshold()
+    gc.set_threshold(20)
+    try:
+        for i in range(40):
+            cycle = [Busy(), bb.eval("Ref(2)")]
+            cycle.append(cycle)
+            bb.eval("x -> (push!(busy, x); length(busy) > 5 && popfirst!(busy); nothing)")(Busy())
+            del cycle
+            found = bb.stats(detail=True)
+            assert len(found["held_by_python"]) >= len(kept)
+            if i % 10 == 0:
+                bb.Base.GC.gc()
+                kept.clear()
+    finally:
+        gc.set_threshold(*threshold)
+    bb.eval("busy = nothing")
+    del found
+    collect_both()
+    kept.clear()
+    collect_both()
+    kept.clear()
+
+
+def test_detail_from_a_weak_reference_of_a_dying_object(held):
+    """A JuliaValue whose references are gone is not given out again."""
+    x = bb.eval("Ref(3)")
+    before = len(bb.stats(detail=True)["held_by_python"])
+    seen = []
+    w = weakref.ref(x, lambda _: seen.append(len(bb.stats(detail=True)["held_by_python"])))
+    del x
+    assert seen == [before - 1]
+    assert w() is None
+
+
+def test_detail_without_julia(run_python):
+    done = run_python(
+        """
+        import atexit, threading
+        import bufferbridge as bb
+        assert bb.stats(detail=True)["held_by_julia"] == []
+        assert bb.stats(detail=True)["held_by_python"] == []
+        assert bb.julia_version is None
+
+        def late():
+            found = bb.stats(detail=True)
+            print([h.type for h in found["held_by_python"] if h.object is x],
+                  [h.bytes for h in found["held_by_python"] if h.object is x])
+
+        atexit.register(late)  # runs after bufferbridge's own, which is registered later
+        x = bb.eval("[1, 2]")
+        print([h.type for h in bb.stats(detail=True)["held_by_python"] if h.object is x])
+        thread = threading.Thread(target=lambda: bb.stats(detail=True))
+        thread.start()
+        thread.join()
+        """
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[1] == "[None] [16]"
+
+
+def is_shared(o):
+    return isinstance(o, (type, types.ModuleType)) or (isinstance(o, dict) and "__name__" in o)
+
+
+def suspects(depth=4):
+    """The recipe of docs/memory.md."""
+    for h in bb.stats(detail=True)["held_by_julia"]:
+        level = [h.object]
+        for _ in range(depth):
+            level = [o for o in gc.get_referents(*level) if not is_shared(o)]
+            yield from ((h.object, o) for o in level if isinstance(o, bb.JuliaValue))
+
+
+class Model:
+    def __init__(self, weak):
+        if weak:
+            step = weakref.WeakMethod(self.step)
+            self.solve = bb.eval("f -> x -> f(2x)")(lambda x: step()(x))
+        else:
+            self.solve = bb.eval("f -> x -> f(2x)")(self.step)
+
+    def step(self, x):
+        return x + 1
+
+
+def test_cycles_across_the_border_are_found_and_broken(held):
+    model = Model(weak=False)
+    assert model.solve(20) == 41
+    alive = weakref.ref(model)
+    del model
+    collect_both()
+    assert alive() is not None  # neither collector sees it
+    ((python, julia),) = suspects()
+    assert python.__func__ is Model.step
+    assert julia is alive().solve
+    del python.__self__.solve, python, julia
+    collect_both()
+    assert alive() is None
+
+    model = Model(weak=True)
+    assert model.solve(20) == 41
+    alive = weakref.ref(model)
+    assert list(suspects()) == []
+    del model
+    collect_both()
+    assert alive() is None
+
+
+def test_a_cycle_through_a_container_and_a_buffer(held):
+    class Data(bytearray):
+        pass
+
+    data = Data(100)
+    data.holder = [bb.eval("x -> Ref{Any}(x)")(data)]
+    thing = Thing()
+    thing.value = {"key": bb.eval("x -> Any[x]")(thing)}
+    found = {id(python) for python, _ in suspects()}
+    assert found == {id(data), id(thing)}
+    data.holder.clear()
+    del thing.value
+    collect_both()
+    assert list(suspects()) == []

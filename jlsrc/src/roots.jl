@@ -35,3 +35,14 @@ function root!(@nospecialize(x))
     @inbounds ROOTS[][slot + 1] = x
     return slot
 end
+
+"The types of the objects in these slots as one text with NULs between, which leaves nothing held by itself."
+typesofroots(slots) = join((typetext(ROOTS[][slot+1]) for slot in slots), '\0')
+
+function typetext(@nospecialize(x))
+    try
+        return string(typeof(x))
+    catch # shown by anybody's code
+        return string(nameof(typeof(x)))
+    end
+end
