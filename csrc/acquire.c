@@ -84,7 +84,7 @@ bb_handle *bb_hold(PyObject *o)
     }
     h->node.is_buffer = 0;
     h->object = Py_NewRef(o);
-    bb_link_in(&h->link, 0);
+    bb_link_in(&h->link, &bb_held_objects);
     bb.python_objects++;
     return h;
 }
@@ -208,7 +208,7 @@ static int finish(bb_buffer *b, PyObject *o, bb_value *v)
     }
     describe(b);
     b->object = o;
-    bb_link_in(&b->link, 1);
+    bb_link_in(&b->link, &bb_held_buffers);
     bb.pinned_buffers++;
     bb.pinned_bytes += b->len;
     v->tag = BB_BUFFER;

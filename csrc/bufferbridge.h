@@ -89,10 +89,9 @@ typedef struct bb_node {
     int64_t is_buffer;
 } bb_node;
 
-/* The ring of all that Julia holds, for who wants to see it; see held.c. */
+/* The rings of all that Julia holds, for who wants to see it; see held.c. */
 typedef struct bb_link {
     struct bb_link *prev, *next;
-    int64_t is_buffer;
 } bb_link;
 
 typedef struct {
@@ -119,14 +118,13 @@ typedef struct {
     int64_t dims[];       /* room for shape and strides where the exporter gave none */
 } bb_buffer;
 
-extern bb_link bb_held;
+extern bb_link bb_held_objects, bb_held_buffers;
 
-static inline void bb_link_in(bb_link *link, int is_buffer)
+static inline void bb_link_in(bb_link *link, bb_link *ring)
 {
-    link->is_buffer = is_buffer;
-    link->prev = bb_held.prev;
-    link->next = &bb_held;
-    link->prev->next = link->next->prev = link;
+    link->prev = ring->prev;
+    link->next = ring;
+    link->prev->next = ring->prev = link;
 }
 
 static inline void bb_link_out(bb_link *link)

@@ -2,16 +2,17 @@
  *
  * Python's side is a table of the Python object of each root slot (bb.holders), set when that is made and
  * cleared first thing in its dealloc: slots that something else uses (the memory of an exported Vector, a
- * loan) have none. Julia's side is a ring of all bb_handles and bb_buffers. Both change with the GIL only,
- * and neither owns a reference. What Julia has finalized stays in the ring until it is released with the
+ * loan) have none. Julia's side are two rings, of all bb_handles and of all bb_buffers. They change with the GIL only,
+ * and do not own references. What Julia has finalized stays in its ring until it is released with the
  * GIL, and its object alive as long.
  *
- * Looking at them must not run any Python code, which may change both: all of it is copied first, each
+ * Looking at them must not run any Python code, which may change them: all of it is copied first, each
  * object with a reference, into memory that Python's collector knows nothing of. */
 #include "bufferbridge.h"
 #include <stddef.h>
 
-bb_link bb_held = {&bb_held, &bb_held};
+bb_link bb_held_objects = {&bb_held_objects, &bb_held_objects};
+bb_link bb_held_buffers = {&bb_held_buffers, &bb_held_buffers};
 
 typedef struct {
     PyObject *object; /* a new reference */
@@ -26,13 +27,6 @@ static int64_t count_holders(void)
     return n;
 }
 
-static int64_t count_held(void)
-{
-    int64_t n = 0;
-    for (bb_link *link = bb_held.next; link != &bb_held; link = link->next)
-        n++;
-    return n;
-}
 
 static void copy_holders(entry *e)
 {
@@ -53,16 +47,15 @@ static void copy_holders(entry *e)
 
 static void copy_held(entry *e)
 {
-    for (bb_link *link = bb_held.next; link != &bb_held; link = link->next, e++) {
-        if (link->is_buffer) {
-            bb_buffer *b = (bb_buffer *)((char *)link - offsetof(bb_buffer, link));
-            /* Whom the buffer is of; `object` need not be kept by it. */
-            PyObject *o = b->view.obj != NULL ? b->view.obj : PyTuple_GET_ITEM(b->interface, 0);
-            *e = (entry){.object = Py_NewRef(o), .is_buffer = 1, .bytes = b->len};
-        } else {
-            bb_handle *h = (bb_handle *)((char *)link - offsetof(bb_handle, link));
-            *e = (entry){.object = Py_NewRef(h->object), .bytes = -1};
-        }
+    for (bb_link *link = bb_held_objects.next; link != &bb_held_objects; link = link->next) {
+        bb_handle *h = (bb_handle *)((char *)link - offsetof(bb_handle, link));
+        *e++ = (entry){.object = Py_NewRef(h->object), .bytes = -1};
+    }
+    for (bb_link *link = bb_held_buffers.next; link != &bb_held_buffers; link = link->next) {
+        bb_buffer *b = (bb_buffer *)((char *)link - offsetof(bb_buffer, link));
+        /* Whom the buffer is of; `object` need not be kept by it. */
+        PyObject *o = b->view.obj != NULL ? b->view.obj : PyTuple_GET_ITEM(b->interface, 0);
+        *e++ = (entry){.object = Py_NewRef(o), .is_buffer = 1, .bytes = b->len};
     }
 }
 
@@ -95,7 +88,7 @@ static PyObject *list_of(entry *entries, int64_t n, int of_julia)
 PyObject *bb_py_held(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
     bb_drain();
-    int64_t of_julia = count_holders(), of_python = count_held();
+    int64_t of_julia = count_holders(), of_python = bb.python_objects + bb.pinned_buffers;
     entry *entries = PyMem_RawMalloc((size_t)(of_julia + of_python + 1) * sizeof *entries);
     if (entries == NULL)
         return PyErr_NoMemory();
