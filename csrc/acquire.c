@@ -78,10 +78,8 @@ void bb_drain(void)
 bb_handle *bb_hold(PyObject *o)
 {
     bb_handle *h = PyMem_RawMalloc(sizeof *h);
-    if (h == NULL) {
-        PyErr_NoMemory();
+    if (h == NULL)
         return NULL;
-    }
     h->node.is_buffer = 0;
     h->object = Py_NewRef(o);
     bb_link_in(&h->link, &bb_held_objects);
@@ -393,17 +391,30 @@ static int int64_items(PyObject *tuple, Py_ssize_t n, int64_t *out, const char *
     return 0;
 }
 
+/* Borrowed, and NULL if there is none. (PyDict_GetItemString hides exceptions: without memory strides would
+ * be missed, and others taken for them.) */
+static int interface_item(PyObject *interface, const char *name, PyObject **item)
+{
+    PyObject *key = PyUnicode_FromString(name);
+    if (key == NULL)
+        return -1;
+    *item = PyDict_GetItemWithError(interface, key);
+    Py_DECREF(key);
+    return *item == NULL && PyErr_Occurred() ? -1 : 0;
+}
+
 /* `interface` is a dict that nobody else has, so that its values live. */
 static int acquire_interface(PyObject *o, PyObject *interface, bb_value *v)
 {
-    PyObject *shape = PyDict_GetItemString(interface, "shape");
-    PyObject *typestr = PyDict_GetItemString(interface, "typestr");
-    PyObject *data = PyDict_GetItemString(interface, "data");
-    PyObject *strides = PyDict_GetItemString(interface, "strides");
-    PyObject *description, *format = NULL;
+    PyObject *shape, *typestr, *data, *strides, *description, *format = NULL;
     bb_buffer *b;
     int readonly;
 
+    if (interface_item(interface, "shape", &shape) < 0 ||
+        interface_item(interface, "typestr", &typestr) < 0 ||
+        interface_item(interface, "data", &data) < 0 ||
+        interface_item(interface, "strides", &strides) < 0)
+        return -1;
     if (shape == NULL || typestr == NULL || !PyTuple_Check(shape) || !PyUnicode_Check(typestr)) {
         PyErr_SetString(PyExc_TypeError, "__array_interface__: 'shape' or 'typestr' is missing");
         return -1;
@@ -460,14 +471,17 @@ int bb_acquire(PyObject *o, bb_value *v)
 
     v->owner = NULL;
     v->tag = BB_NONE;
+    if (name == NULL && (name = PyUnicode_InternFromString("__array_interface__")) == NULL)
+        return -1;
     if (exports) {
         r = acquire_buffer(o, v);
         if (r >= 0)
             return r;
-        /* NumPy, for one, has dtypes that it doesn't export but describes by its interface. */
+        /* NumPy, for one, has dtypes that it doesn't export but describes by its interface. An interrupt
+         * and a lack of memory are no answer that another one could be better than. */
+        if (!PyErr_ExceptionMatches(PyExc_Exception) || PyErr_ExceptionMatches(PyExc_MemoryError))
+            return -1;
     }
-    if (name == NULL && (name = PyUnicode_InternFromString("__array_interface__")) == NULL)
-        return -1;
     PyErr_Fetch(&type, &value, &traceback);
     interface = PyType_Check(o) ? NULL : PyObject_GetAttr(o, name);
     if (interface == NULL && PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_AttributeError))

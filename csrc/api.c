@@ -169,6 +169,7 @@ static int64_t api_gil_held(void) { return bb.status == BB_RUNNING && PyGILState
 
 /* --------------------------------------------------------------- lifetimes */
 
+/* NULL: no memory, and no exception is set. */
 static bb_handle *api_hold(PyObject *o) { return bb_hold(o); }
 static void api_decref(PyObject *o) IN_PYTHON_VOID(Py_DECREF(o))
 static PyObject *api_incref(PyObject *o) { return Py_NewRef(o); }
@@ -250,16 +251,17 @@ static void set_exception(PyObject *exception)
                   PyException_GetTraceback(exception));
 }
 
-/* Raises the Python class for this kind of Julia error. Takes exception and backtrace (JuliaValue). After a
- * Ctrl-C Python's handlers have their say before: what they raise is raised, and Julia's error its cause. */
+/* Raises the Python class for this kind of Julia error. Takes exception and backtrace (JuliaValue, or NULL
+ * where there was no memory for one). After a Ctrl-C Python's handlers have their say before: what they raise is raised, and Julia's error its cause. */
 static void raise_(int64_t kind, const char *message, int64_t n, PyObject *exception, PyObject *backtrace)
 {
     PyObject *text = api_str(message, n), *error = NULL, *raised = NULL;
     if (text != NULL && bb.requested && bb_check_signals() < 0)
         raised = fetch_();
     if (text != NULL) {
-        error = PyObject_CallFunction(bb.make_error, "LOOO", (long long)kind, text, exception,
-                                      backtrace);
+        error = PyObject_CallFunction(bb.make_error, "LOOO", (long long)kind, text,
+                                      exception ? exception : Py_None,
+                                      backtrace ? backtrace : Py_None);
         Py_DECREF(text);
     }
     Py_XDECREF(exception);

@@ -138,7 +138,7 @@ PyObject *bb_py_held(PyObject *module, PyObject *ignored);
 int bb_contiguity(int64_t ndim, const int64_t *shape, const int64_t *strides, int64_t itemsize);
 int bb_acquire(PyObject *o, bb_value *v);  /* 1: v is a BB_BUFFER; 0: no memory; -1: exception */
 int bb_acquire_for_wrapping(PyObject *o, bb_value *v); /* starts Julia; -1 too where there is no memory */
-bb_handle *bb_hold(PyObject *o);           /* NULL with MemoryError */
+bb_handle *bb_hold(PyObject *o);           /* NULL: no memory; no exception is set */
 void bb_release_later(bb_node *node);      /* any thread, never blocks */
 void bb_release_now(bb_node *node);
 void bb_drain(void);

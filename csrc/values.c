@@ -94,29 +94,39 @@ static int from_tuple(PyObject *o, bb_value *v)
     return set_object(v, tag, o, PyTuple_GET_SIZE(o));
 }
 
-/* numpy.generic, once NumPy has been imported by somebody; we never import it. */
-static PyTypeObject *numpy_generic(void)
+/* Clears the exception if it is one that an object may answer a question with. 0: it is not: an interrupt,
+ * or no memory. */
+static int dismiss(void)
+{
+    if (!PyErr_Occurred())
+        return 1;
+    if (!PyErr_ExceptionMatches(PyExc_Exception) || PyErr_ExceptionMatches(PyExc_MemoryError))
+        return 0;
+    PyErr_Clear();
+    return 1;
+}
+
+/* numpy.generic into *type, or NULL until NumPy has been imported by somebody; we never import it. -1:
+ * exception. */
+static int numpy_generic(PyTypeObject **type)
 {
     static PyTypeObject *generic;
     static PyObject *name;
-    if (generic != NULL)
-        return generic;
-    if (name == NULL && (name = PyUnicode_InternFromString("numpy")) == NULL)
-        goto none;
-    PyObject *module = PyImport_GetModule(name);
-    if (module == NULL)
-        goto none;
-    PyObject *type = PyObject_GetAttrString(module, "generic");
-    Py_DECREF(module);
-    if (type == NULL)
-        goto none;
-    if (PyType_Check(type))
-        generic = (PyTypeObject *)type; /* kept for ever */
-    else
-        Py_DECREF(type);
-none:
-    PyErr_Clear();
-    return generic;
+
+    if (generic == NULL) {
+        if (name == NULL && (name = PyUnicode_InternFromString("numpy")) == NULL)
+            return -1;
+        PyObject *module = PyImport_GetModule(name);
+        PyObject *found = module == NULL ? NULL : PyObject_GetAttrString(module, "generic");
+        Py_XDECREF(module);
+        if (found == NULL && !dismiss())
+            return -1;
+        if (found != NULL && PyType_Check(found))
+            generic = (PyTypeObject *)Py_NewRef(found); /* kept for ever */
+        Py_XDECREF(found);
+    }
+    *type = generic;
+    return 0;
 }
 
 /* NumPy's numbers and records: each is a buffer of one item. 1: done; 0: not an element that Julia has;
@@ -128,10 +138,8 @@ static int from_numpy_scalar(PyObject *o, bb_value *v)
 
     if (!PyObject_CheckBuffer(o))
         return 0;
-    if (PyObject_GetBuffer(o, &view, PyBUF_FULL_RO) < 0) {
-        PyErr_Clear();
-        return 0;
-    }
+    if (PyObject_GetBuffer(o, &view, PyBUF_FULL_RO) < 0)
+        return dismiss() ? 0 : -1;
     kind = view.ndim == 0 && view.format ? bb_kind_of_format(view.format, &swapped) : BB_K_NONE;
     if (kind == BB_K_NONE && view.ndim == 0 && view.format != NULL &&
         (*view.format == 'T' || strcmp(view.format, "g") == 0 || strcmp(view.format, "Zg") == 0)) {
@@ -163,11 +171,13 @@ static int from_numpy_scalar(PyObject *o, bb_value *v)
 
 static int from_other(PyObject *o, bb_value *v)
 {
-    PyTypeObject *generic = numpy_generic();
+    PyTypeObject *generic;
     int r;
 
     if (PyUnicode_Check(o))
         return from_str(o, v);
+    if (numpy_generic(&generic) < 0)
+        return -1;
     if (generic != NULL && PyType_IsSubtype(Py_TYPE(o), generic) && !PyBytes_Check(o)) {
         /* Not as memory: what a datetime64 exports are its bare bytes. */
         r = from_numpy_scalar(o, v);

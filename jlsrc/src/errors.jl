@@ -71,41 +71,71 @@ errorkind(e::LoadError) = errorkind(e.error)
 causeof(@nospecialize(e)) = e
 causeof(e::Union{NoAttribute,SyntaxError}) = e.cause === nothing ? e : e.cause
 
+# What packages' methods of errorkind say, if that is a kind.
+function kindof(@nospecialize(e))
+    kind = try
+        errorkind(e)
+    catch
+        KIND_ERROR
+    end
+    return kind isa Integer && KIND_ERROR <= kind <= KIND_STOP_ITERATION ? Int64(kind) : KIND_ERROR
+end
+
 """
     raise(e, backtrace)
 
 Sets the Python exception for a Julia exception. Never throws.
 """
 function raise(@nospecialize(e), backtrace)
+    exception = trace = C_NULL
     try
         inner = e
         while inner isa LoadError # include's wrapping, for the file and line
             inner = inner.error
         end
         if inner isa PyException
-            o = inner.exception
-            GC.@preserve o @api restore(pointerof(o)::Ptr{Cvoid})::Cvoid
+            restore(inner)
             return nothing
         end
         message = describe(e)
         exception = newjulia(CLASS_VALUE, causeof(inner))
         trace = newjulia(CLASS_VALUE, backtrace)
-        GC.@preserve message @api raise(errorkind(inner)::Int64, pointer(message)::Ptr{UInt8}, sizeof(message)::Int64, exception::Ptr{Cvoid}, trace::Ptr{Cvoid})::Cvoid
+        raise(kindof(inner), message, exception, trace)
     catch nested
-        # Out of memory, most likely: the plainest message there can be.
-        message = "a Julia exception could not be described"
-        GC.@preserve message @api raise(KIND_ERROR::Int64, pointer(message)::Ptr{UInt8}, sizeof(message)::Int64, C_NULL::Ptr{Cvoid}, C_NULL::Ptr{Cvoid})::Cvoid
+        exception == C_NULL || @api decref(exception::Ptr{Cvoid})::Cvoid
+        raiseplainly(nested)
     end
     return nothing
 end
 
-function describe(@nospecialize(e))
-    text = try
-        sprint(showerror, e)
-    catch
-        "$(typeof(e)) (showing it failed)"
+# Takes the references.
+raise(kind::Int64, message::String, exception::Ptr{Cvoid}, trace::Ptr{Cvoid}) =
+    GC.@preserve message @api raise(kind::Int64, pointer(message)::Ptr{UInt8}, sizeof(message)::Int64, exception::Ptr{Cvoid}, trace::Ptr{Cvoid})::Cvoid
+
+function restore(e::PyException)
+    o = e.exception
+    GC.@preserve o @api restore(pointerof(o)::Ptr{Cvoid})::Cvoid
+end
+
+# An exception could not be told because of another one: no memory, most likely.
+function raiseplainly(@nospecialize(nested))
+    if nested isa PyException
+        try
+            return restore(nested)
+        catch # it was finalized
+        end
     end
-    return e isa MethodError ? text * methodhint(e) : text
+    kind = nested isa OutOfMemoryError ? KIND_MEMORY : KIND_ERROR
+    raise(kind, "a Julia exception could not be described", C_NULL, C_NULL)
+end
+
+function describe(@nospecialize(e))
+    try
+        text = sprint(showerror, e)
+        return e isa MethodError ? text * methodhint(e) : text
+    catch
+        return "$(typeof(e)) (showing it failed)"
+    end
 end
 
 # A method that wants an Array, and memory that can't be one: say which argument and what to do.

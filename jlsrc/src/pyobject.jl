@@ -24,7 +24,8 @@ mutable struct PyObject
     # Takes a new reference to a borrowed object.
     function PyObject(borrowed::Ptr{Cvoid})
         handle = @api hold(borrowed::Ptr{Cvoid})::Ptr{Cvoid}
-        handle == C_NULL && throwpython()
+        # Not a Python exception, for which another handle would be needed.
+        handle == C_NULL && throw(OutOfMemoryError())
         o = new(handle)
         finalizer(letgo, o)
         return o

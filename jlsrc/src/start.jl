@@ -136,11 +136,12 @@ end
 
 @noinline function fail(@nospecialize(e), result::Ptr{Value})
     settag!(result, TAG_NONE)
-    raise(e, catch_backtrace())
+    backtrace = catch_backtrace()
     try
-        flushstreams()
+        flushstreams() # before, since Python must not be called while an exception is set
     catch # a broken sys.stdout must not hide the exception
     end
+    raise(e, backtrace)
     return nothing
 end
 
