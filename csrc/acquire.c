@@ -29,8 +29,9 @@ static void drop_buffer(bb_buffer *b)
     PyErr_Fetch(&type, &value, &traceback);
     if (b->view.obj != NULL)
         PyBuffer_Release(&b->view);
-    Py_XDECREF(b->interface);
+    Py_XDECREF(b->keep);
     Py_XDECREF(b->description);
+    PyMem_RawFree(b->many_dims);
     PyMem_RawFree(b);
     if (PyErr_Occurred())
         PyErr_WriteUnraisable(NULL);
@@ -136,7 +137,7 @@ static void describe(bb_buffer *b)
  * narrows down to the memory they lie in. */
 static int check_shape(bb_buffer *b, PyObject *o)
 {
-    int64_t len = b->itemsize;
+    int64_t len = b->itemsize, items = 1;
     int empty = 0;
 
     if (b->itemsize < 0)
@@ -146,7 +147,8 @@ static int check_shape(bb_buffer *b, PyObject *o)
             goto bad;
         if (b->shape[i] == 0)
             empty = 1;
-        else if (__builtin_mul_overflow(len, b->shape[i], &len))
+        else if (__builtin_mul_overflow(len, b->shape[i], &len) ||
+                 __builtin_mul_overflow(items, b->shape[i], &items)) /* items may have no bytes */
             goto bad;
     }
     b->len = empty ? 0 : len;
@@ -163,7 +165,7 @@ bad:
 
 static bb_buffer *new_buffer(int64_t ndim)
 {
-    bb_buffer *b = PyMem_RawMalloc(sizeof *b + 2 * (size_t)ndim * sizeof(int64_t));
+    bb_buffer *b = PyMem_RawMalloc(sizeof *b + 3 * (size_t)ndim * sizeof(int64_t));
     if (b == NULL) {
         PyErr_NoMemory();
         return NULL;
@@ -177,30 +179,33 @@ static bb_buffer *new_buffer(int64_t ndim)
 
 static void row_major_strides(bb_buffer *b)
 {
-    int64_t *strides = (int64_t *)b->strides, step = b->itemsize;
+    int64_t *strides = (int64_t *)b->strides;
+    uint64_t step = (uint64_t)b->itemsize; /* it may overflow where there are no items */
     for (int64_t i = b->ndim; i-- > 0;) {
-        strides[i] = step;
-        step *= b->shape[i];
+        strides[i] = (int64_t)step;
+        step *= (uint64_t)b->shape[i];
     }
 }
 
-/* The bytes from the lowest item to the end of the highest one; -1 if there are more than can be. */
+/* The bytes from the lowest item to the end of the highest one; -1 if they are not all addresses. */
 static int64_t extent(const bb_buffer *b)
 {
-    int64_t low = 0, high = b->itemsize, n;
+    int64_t low = 0, high = b->itemsize, n, p = (int64_t)(intptr_t)b->ptr;
     for (int64_t i = 0; i < b->ndim; i++) {
         if (__builtin_mul_overflow(b->shape[i] - 1, b->strides[i], &n) ||
             __builtin_add_overflow(n < 0 ? low : high, n, n < 0 ? &low : &high))
             return -1;
     }
-    return __builtin_sub_overflow(high, low, &n) ? -1 : n;
+    if (__builtin_add_overflow(p, low, &n) || n < 0 || __builtin_add_overflow(p, high, &n))
+        return -1;
+    return high - low;
 }
 
 static int finish(bb_buffer *b, PyObject *o, bb_value *v)
 {
     if (b->len != 0 && b->suboffsets == NULL && (b->len = extent(b)) < 0) {
         PyErr_Format(PyExc_BufferError,
-                     "the buffer of '%.200s' is not valid: its strides lead out of the address space",
+                     "the buffer of '%.200s' is not valid: its memory leads out of the address space",
                      Py_TYPE(o)->tp_name);
         return -1;
     }
@@ -309,11 +314,48 @@ static int ask_exporter(bb_buffer *b, PyObject *o)
     return 0;
 }
 
+/* Copies shape, strides and suboffsets, which an exporter might change or have in the Py_buffer itself, and
+ * fills in what it may omit. Without a shape there are plain items, whatever else is said. */
+static int set_dims(bb_buffer *b, PyObject *o)
+{
+    _Static_assert(sizeof(Py_ssize_t) == sizeof(int64_t), "bufferbridge needs a 64-bit platform");
+    const Py_buffer *view = &b->view;
+    const size_t n = (size_t)view->ndim, bytes = n * sizeof(int64_t);
+    int64_t *place = b->dims;
+
+    if (n > BB_INLINE_DIMS && (place = b->many_dims = PyMem_RawMalloc(3 * bytes)) == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    b->shape = place;
+    b->strides = place + n;
+    if (n == 0)
+        return check_shape(b, o);
+    if (view->shape == NULL) {
+        place[0] = view->itemsize > 0 ? view->len / view->itemsize : 0;
+    } else {
+        memcpy(place, view->shape, bytes);
+        if (view->strides != NULL)
+            memcpy(place + n, view->strides, bytes);
+        for (size_t i = 0; view->suboffsets != NULL && i < n; i++)
+            if (view->suboffsets[i] >= 0) {
+                memcpy(place + 2 * n, view->suboffsets, bytes);
+                b->suboffsets = place + 2 * n;
+                break;
+            }
+    }
+    if (check_shape(b, o) < 0)
+        return -1;
+    if (view->shape == NULL || view->strides == NULL)
+        row_major_strides(b);
+    return 0;
+}
+
 static int acquire_buffer(PyObject *o, bb_value *v)
 {
     /* As memoryview does: ask for no more than reading, and believe the read-only field. */
     const int flags = PyBUF_FULL_RO;
-    bb_buffer *b = new_buffer(1); /* room for the shape and stride that 1-d exporters may omit */
+    bb_buffer *b = new_buffer(BB_INLINE_DIMS);
     Py_buffer *view;
 
     if (b == NULL)
@@ -321,9 +363,15 @@ static int acquire_buffer(PyObject *o, bb_value *v)
     view = &b->view;
     if (PyObject_GetBuffer(o, view, flags) < 0) {
         PyMem_RawFree(b);
+        if (!PyErr_Occurred())
+            PyErr_Format(PyExc_BufferError, "'%.200s' refused its buffer and did not say why",
+                         Py_TYPE(o)->tp_name);
         return -1;
     }
-    _Static_assert(sizeof(Py_ssize_t) == sizeof(int64_t), "bufferbridge needs a 64-bit platform");
+    if (PyErr_Occurred())
+        goto fail; /* it has raised, and not said so */
+    if (view->obj == NULL) /* nothing to release; then the exporter is what has the memory */
+        b->keep = Py_NewRef(o);
     b->ptr = view->buf;
     b->ndim = view->ndim;
     b->readonly = view->readonly != 0;
@@ -335,38 +383,14 @@ static int acquire_buffer(PyObject *o, bb_value *v)
                      Py_TYPE(o)->tp_name, view->ndim, view->shape ? "" : "with no shape");
         goto fail;
     }
-    if (view->shape != NULL)
-        b->shape = (const int64_t *)view->shape;
-    else if (view->ndim == 1)
-        b->dims[0] = view->itemsize > 0 ? view->len / view->itemsize : 0;
-    if (view->strides != NULL)
-        b->strides = (const int64_t *)view->strides;
-    if (check_shape(b, o) < 0)
+    if (set_dims(b, o) < 0)
         goto fail;
-    if (view->strides == NULL && view->ndim > 0) {
-        if (view->ndim > 1) {
-            bb_buffer *larger = new_buffer(view->ndim);
-            if (larger == NULL)
-                goto fail;
-            larger->ptr = b->ptr;
-            larger->len = b->len;
-            larger->itemsize = b->itemsize;
-            larger->ndim = b->ndim;
-            larger->readonly = b->readonly;
-            larger->format = b->format;
-            memcpy(larger->dims, b->shape, (size_t)view->ndim * sizeof(int64_t));
-            /* The shape may point into the Py_buffer itself (PyBuffer_FillInfo does that), so
-             * after the move only our copy is looked at. */
-            larger->view = *view;
-            PyMem_RawFree(b);
-            b = larger;
-            view = &b->view;
-        }
-        row_major_strides(b);
+    if (view->len < b->len) {
+        PyErr_Format(PyExc_BufferError,
+                     "the buffer of '%.200s' is not valid: its shape and itemsize mean %lld bytes, and it "
+                     "has only %lld", Py_TYPE(o)->tp_name, (long long)b->len, (long long)view->len);
+        goto fail;
     }
-    for (int i = 0; view->suboffsets != NULL && i < view->ndim; i++)
-        if (view->suboffsets[i] >= 0)
-            b->suboffsets = (const int64_t *)view->suboffsets;
     if (ask_exporter(b, o) == 0 && finish(b, o, v) > 0)
         return 1;
 fail:
@@ -454,7 +478,7 @@ static int acquire_interface(PyObject *o, PyObject *interface, bb_value *v)
     else if (int64_items(strides, b->ndim, (int64_t *)b->strides, "strides") < 0)
         goto fail;
     /* NumPy's manual: the memory lives as long as the object (and what the dict refers to). */
-    if ((b->interface = PyTuple_Pack(2, o, interface)) == NULL)
+    if ((b->keep = PyTuple_Pack(2, o, interface)) == NULL)
         goto fail;
     if (finish(b, o, v) > 0)
         return 1;

@@ -110,12 +110,13 @@ typedef struct {
     int64_t itemsize, ndim, readonly, kind, flags;
     const int64_t *shape, *strides, *suboffsets; /* items, bytes, bytes; suboffsets may be NULL */
     const char *format;                          /* never NULL */
-    PyObject *object;     /* the exporter, borrowed from view.obj or interface */
+    PyObject *object;     /* the exporter, borrowed from view.obj or keep */
     bb_link link;
     Py_buffer view;       /* view.obj is NULL if the memory came by __array_interface__ */
-    PyObject *interface;  /* then this tuple keeps the object and its memory alive */
+    PyObject *keep;       /* then this keeps the object and its memory alive */
     PyObject *description; /* the str that `format` is in, if it is not the exporter's own */
-    int64_t dims[];       /* room for shape and strides where the exporter gave none */
+    int64_t *many_dims;   /* shape, strides and suboffsets if there is no room for them in */
+    int64_t dims[];
 } bb_buffer;
 
 extern bb_link bb_held_objects, bb_held_buffers;
