@@ -53,7 +53,7 @@ memoryof(x::AbstractArray) = isderived(x) ? memoryof(parent(x)) : x
 function arrayrefresh(@nospecialize(x::AbstractArray), place::Int64)
     fits(x) || throw(Resized())
     l = layout(x)
-    writelayout!(Ptr{UInt8}(place), x, l, memoryslot!(l))
+    writelayout!(Ptr{UInt8}(place), x, l, sizesof(x, l), memoryslot!(l))
     return nothing
 end
 

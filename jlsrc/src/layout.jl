@@ -217,17 +217,17 @@ const LAYOUT_STRIDES = LAYOUT_SHAPE + 8 * MAX_DIMS
 scratchlayout() = statefield(UInt8, STATE_LAYOUT)
 
 """
-    writelayout!(place::Ptr{UInt8}, x::AbstractArray, l, memoryslot) -> nothing
+    writelayout!(place::Ptr{UInt8}, x::AbstractArray, l, sizes, memoryslot) -> nothing
 
 Writes the layout `l` of `x` to `place`, a `bb_layout`. Where that is the scratch struct, nothing may run
-until the JuliaArray is made that could make another one: so all that allocates is done before, and
-`memoryslot` is the root slot of what [`memoryroot`](@ref) names, or -1.
+until the JuliaArray is made that could make another one: so all that allocates is done before, as is
+all that may throw. `sizes` are [`sizesof`](@ref), and `memoryslot` is the root slot of what
+[`memoryroot`](@ref) names, or -1.
 """
-function writelayout!(place::Ptr{UInt8}, x::AbstractArray{T,N}, l::Union{Layout,NotShared},
+function writelayout!(place::Ptr{UInt8}, x::AbstractArray{T,N}, l::Union{Layout,NotShared}, sizes::Dims{N},
                       memoryslot::Int) where {T,N}
     put!(offset, v) = unsafe_store!(Ptr{typeof(v)}(place + offset), v)
     shared = l isa Layout
-    sizes = shared ? l.size : size(x) # may run code of anybody's, so before the rest
     loan = loanof(x)
     format = shared ? pointer(formatof(memorytype(l))::String) : Ptr{UInt8}(C_NULL)
     put!(LAYOUT_NDIM, Int64(N))
@@ -269,6 +269,10 @@ fits(x::SubArray) = fits(parent(x)) && checkbounds(Bool, parent(x), parentindice
 fits(x::Base.ReshapedArray) = fits(parent(x)) && length(parent(x)) == length(x)
 fits(x::PyStridedArray{T,N,S}) where {T,N,S} = isempty(x) || !isderived(x) ||
     getfield(x, :offset) + reach(size(x), bytestrides(x))[2] + memorysize(S) <= length(flat(x))
+
+"The array's size. To ask for it may run anybody's code."
+sizesof(::AbstractArray, l::Layout) = l.size
+sizesof(x::AbstractArray{T,N}, ::NotShared) where {T,N} = convert(Dims{N}, size(x))
 
 # The slot for what has to live besides x for the memory to live.
 function memoryslot!(l::Layout)

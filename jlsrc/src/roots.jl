@@ -19,6 +19,15 @@ function growroots!()
     return nothing
 end
 
+"Makes sure that so many slots are free. Throws if they can't be."
+function reserveroots!(n)
+    free = statefield(Int64, STATE_NFREE)
+    while unsafe_load(free) < n
+        growroots!()
+    end
+    return nothing
+end
+
 """
     root!(x) -> slot
 
@@ -26,9 +35,7 @@ Keeps `x` alive for Python, which owns the slot from then on. Slots count from z
 """
 function root!(@nospecialize(x))
     free = statefield(Int64, STATE_NFREE)
-    while unsafe_load(free) == 0
-        growroots!()
-    end
+    reserveroots!(1)
     n = unsafe_load(free)
     slot = unsafe_load(unsafe_load(statefield(Ptr{Int64}, STATE_FREE_SLOTS)), n)
     unsafe_store!(free, n - 1)

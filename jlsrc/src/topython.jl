@@ -90,9 +90,11 @@ function topython(x::AbstractArray)
     ndims(x) <= MAX_DIMS ||
         throw(ArgumentError("arrays of more than $MAX_DIMS dimensions can't go to Python"))
     l = layout(x)
+    sizes = sizesof(x, l)
+    reserveroots!(2) # from here on nothing can fail that would leave a slot behind
     memoryslot = memoryslot!(l)
     slot = root!(x)
-    writelayout!(scratchlayout(), x, l, memoryslot)
+    writelayout!(scratchlayout(), x, l, sizes, memoryslot)
     return checked(@api new_julia(CLASS_ARRAY::Int64, slot::Int64)::Ptr{Cvoid})
 end
 
