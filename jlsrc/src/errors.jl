@@ -71,6 +71,18 @@ errorkind(e::LoadError) = errorkind(e.error)
 causeof(@nospecialize(e)) = e
 causeof(e::Union{NoAttribute,SyntaxError}) = e.cause === nothing ? e : e.cause
 
+"The Python exception that `e` is or wraps: the one that a task ended with, for instance."
+pythonexception(e::PyException) = e
+pythonexception(e::Union{LoadError,InitError}) = pythonexception(e.error)
+pythonexception(e::TaskFailedException) = pythonexception(e.task.exception)
+pythonexception(e::CapturedException) = pythonexception(e.ex)
+pythonexception(e::CompositeException) = isempty(e) ? nothing : pythonexception(first(e.exceptions))
+pythonexception(@nospecialize(e)) = nothing
+
+"Whether `e` must come out whatever was being tried: it says nothing about that."
+isforeign(@nospecialize(e)) =
+    e isa Union{InterruptException,OutOfMemoryError,StackOverflowError} || pythonexception(e) !== nothing
+
 # What packages' methods of errorkind say, if that is a kind.
 function kindof(@nospecialize(e))
     kind = try
@@ -89,13 +101,14 @@ Sets the Python exception for a Julia exception. Never throws.
 function raise(@nospecialize(e), backtrace)
     exception = trace = C_NULL
     try
+        python = pythonexception(e)
+        if python !== nothing
+            restore(python)
+            return nothing
+        end
         inner = e
         while inner isa LoadError # include's wrapping, for the file and line
             inner = inner.error
-        end
-        if inner isa PyException
-            restore(inner)
-            return nothing
         end
         message = describe(e)
         exception = newjulia(CLASS_VALUE, causeof(inner))

@@ -22,6 +22,7 @@ function getattr(@nospecialize(x), name::String)
     try
         return getproperty(x, s)
     catch e
+        isforeign(e) && rethrow()
         b = bang(name)
         b === nothing || !hasproperty(x, b) || return getproperty(x, b)
         hasproperty(x, s) && rethrow()
@@ -47,7 +48,7 @@ function setattr(@nospecialize(x), name::String, @nospecialize(value))
     try
         setproperty!(x, s, value)
     catch e
-        hasproperty(x, s) && rethrow()
+        (isforeign(e) || hasproperty(x, s)) && rethrow()
         throw(noproperty(e, x, name))
     end
     return nothing
@@ -111,7 +112,7 @@ contains(@nospecialize(x::AbstractArray), @nospecialize(item)) = any(y -> isequa
 isequalto(@nospecialize(a), @nospecialize(b)) = (r = a == b; r isa Bool && r)
 
 truth(@nospecialize(x)) = true
-truth(@nospecialize(x::Union{AbstractDict,AbstractSet,AbstractArray})) = !isempty(x)
+truth(@nospecialize(x::Union{AbstractDict,AbstractSet,AbstractArray})) = !isempty(x)::Bool
 
 "One pass over an iterable, for Python: calling it gives the next element."
 mutable struct Iteration

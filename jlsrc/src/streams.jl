@@ -94,8 +94,11 @@ end
 
 @noinline function deliverall()
     PENDING[] = false
-    deliver(STDOUT)
-    deliver(STDERR)
+    try
+        deliver(STDOUT)
+    finally
+        deliver(STDERR)
+    end
     return nothing
 end
 
