@@ -236,3 +236,58 @@ class PyBuffer(ctypes.Structure):
         ("suboffsets", ctypes.POINTER(ctypes.c_ssize_t)),
         ("internal", ctypes.c_void_p),
     ]
+
+
+NULL = None  # of shape, strides and suboffsets
+
+
+class Lie:
+    """What an exporter answers; shape, strides and suboffsets are tuples or None.
+
+    The memory is a block of bytes with room on both sides, so that a little too far is no crash,
+    and what is written there is seen.
+    """
+
+    GUARD = 4096
+    MARK = 0xEE
+
+    def __init__(self, memory: bytes, offset: int = 0, **fields: Any) -> None:
+        self.size = len(memory)
+        guard = bytes([self.MARK]) * self.GUARD
+        self.block = ctypes.create_string_buffer(guard + memory + guard)
+        self.start = ctypes.addressof(self.block) + self.GUARD
+        self.fields = {
+            "buf": self.start + offset,
+            "len": self.size,
+            "itemsize": 1,
+            "readonly": 0,
+            "ndim": 1,
+            "format": b"B",
+            "shape": (self.size,),
+            "strides": None,
+            "suboffsets": None,
+            **fields,
+        }
+        self.arrays = {
+            name: None if value is None else (ctypes.c_ssize_t * max(len(value), 1))(*value)
+            for name in ("shape", "strides", "suboffsets")
+            for value in [self.fields[name]]
+        }
+
+    def write(self, address: int, owner: Any) -> None:
+        """Into a Py_buffer."""
+        view = PyBuffer.from_address(address)
+        for name in ("buf", "len", "itemsize", "readonly", "ndim", "format"):
+            setattr(view, name, self.fields[name])
+        for name, array in self.arrays.items():
+            pointer = ctypes.POINTER(ctypes.c_ssize_t)
+            setattr(view, name, pointer() if array is None else ctypes.cast(array, pointer))
+        view.internal = None
+        view.obj = None if owner is None else id(owner)
+        if owner is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner))
+
+    def intact(self) -> bool:
+        """Whether nothing was written outside of the memory."""
+        raw, guard = self.block.raw, bytes([self.MARK]) * self.GUARD
+        return raw[: self.GUARD] == guard and raw[self.GUARD + self.size :][: self.GUARD] == guard
