@@ -1,7 +1,7 @@
 /* Any exporter's memory: the consumer's side of the buffer protocol (PEP 3118), and NumPy's
  * __array_interface__ for objects that have only that.
  *
- * Who keeps the memory alive: the Py_buffer in the bb_buffer (or the `interface` tuple), until it is
+ * Who keeps the memory alive: the Py_buffer in the bb_buffer (or `keep`), until it is
  * released; see bb_node in bufferbridge.h for how Julia lets go. Where an exporter says something
  * that can't be true, BufferError is raised here, so that Julia need not check again. */
 #include "bufferbridge.h"

@@ -1,4 +1,4 @@
-"""Signals, sent by another process to a real one: Python's as without us, and Ctrl-C in Julia code."""
+"""Signals, sent by another process: Python's as without us, and Ctrl-C in Julia code."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ NUMBERS = ["SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGQUIT", "SIGHUP", "SIG
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_other_handlers_of_the_users(run_child, when):
-    """Set before Julia's start or after it, they are called in Python and after a call into Julia."""
+    """Set before Julia's start or after it, they are called in Python and after a Julia call."""
     install = f"""
         seen = []
         for name in {NUMBERS}:
