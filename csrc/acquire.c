@@ -64,9 +64,9 @@ void bb_drain(void)
 {
     if (atomic_load_explicit(&released, memory_order_relaxed) == NULL)
         return;
-    /* Once Julia has stopped, its finalizers have run for everything, also for memory that views in
-     * Python still look at. The process is ending: keep it. */
-    if (bb.status != BB_RUNNING)
+    /* When Julia stops, its finalizers run for everything, also for memory that views in Python still
+     * look at. The process is ending: keep it. */
+    if (bb.status != BB_RUNNING || bb.stopping)
         return;
     bb_node *node = atomic_exchange_explicit(&released, NULL, memory_order_acquire);
     while (node != NULL) {

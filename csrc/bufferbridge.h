@@ -292,6 +292,7 @@ typedef struct {
     PyObject **holders;   /* of each slot the Python object that has it, borrowed, or NULL */
     int64_t root_count;   /* its length */
     int status;
+    int stopping;         /* Julia's exit hooks have begun */
     int any_thread;       /* Julia 1.9 and later let every thread in */
     int several_threads;  /* Julia was started with more than one */
     volatile int attention; /* the next call has to look after the signals (bb_attend) */

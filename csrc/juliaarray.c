@@ -86,10 +86,21 @@ static int follow_owner(bb_array *a)
     /* A view, which may no longer fit; or what owns the memory is another object now, and has to be
      * rooted. The old one stays rooted as long as buffers of it are exported. */
     bb_layout now;
-    bb_value result, args[2] = {{.tag = BB_JULIA, .a.p = a->base.jl},
-                                {.tag = BB_INT, .a.i = (int64_t)(intptr_t)&now}};
-    if (bb_call_helper(BB_H_ARRAY_REFRESH, args, 2, &result) < 0)
-        return -1;
+    bb_value result;
+    for (;;) {
+        bb_value args[2] = {{.tag = BB_JULIA, .a.p = a->base.jl},
+                            {.tag = BB_INT, .a.i = (int64_t)(intptr_t)&now}};
+        char *data = a->owner ? *(char **)a->owner : NULL;
+        int64_t length = a->owner ? *(int64_t *)(a->owner + bb.length_offset) : 0;
+        if (bb_call_helper(BB_H_ARRAY_REFRESH, args, 2, &result) < 0)
+            return -1;
+        if (a->owner == NULL || (*(char **)a->owner == data &&
+                                 *(int64_t *)(a->owner + bb.length_offset) == length))
+            break;
+        /* What was released meanwhile ran code that resized it again. */
+        if (now.memory_slot >= 0)
+            bb_free_slot(now.memory_slot);
+    }
     if (bb_retire_memory(a) < 0) {
         if (now.memory_slot >= 0)
             bb_free_slot(now.memory_slot);

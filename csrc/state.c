@@ -76,7 +76,6 @@ static PyObject *py_set_session(PyObject *Py_UNUSED(module), PyObject *session)
 
 static PyObject *py_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
-    bb_drain();
     if (bb.status == BB_RUNNING) {
         bb.status = BB_STOPPED;
         bb_turn_away();
@@ -99,8 +98,13 @@ static PyObject *optional_integers(const Py_ssize_t *values, int n)
     if (values == NULL)
         Py_RETURN_NONE;
     PyObject *t = PyTuple_New(n);
-    for (int i = 0; t != NULL && i < n; i++)
-        PyTuple_SET_ITEM(t, i, PyLong_FromSsize_t(values[i]));
+    for (int i = 0; t != NULL && i < n; i++) {
+        PyObject *v = PyLong_FromSsize_t(values[i]);
+        if (v == NULL)
+            Py_CLEAR(t);
+        else
+            PyTuple_SET_ITEM(t, i, v);
+    }
     return t;
 }
 
@@ -273,6 +277,8 @@ void bb_shut_down(const char *libjulia)
     void (*hook)(int) = lib ? (void (*)(int))dlsym(lib, "jl_atexit_hook") : NULL;
     PyGILState_STATE gil = PyGILState_Ensure();
     if (hook != NULL && bb.status == BB_RUNNING && bb.thread == PyThread_get_thread_ident()) {
+        bb_drain();
+        bb.stopping = 1;
         bb_to_julia_state(0);
         /* A thread that computes without end would keep a collection waiting for ever. */
         if (bb.several_threads || bb.elsewhere > 0)
