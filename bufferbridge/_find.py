@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Callable, Union
 
 import platformdirs
 
@@ -163,18 +164,20 @@ def requested(julia: PathLike | None = None) -> Candidate | None:
 
 def _resolve(value: str, source: str) -> Candidate:
     path = Path(value).expanduser()
-    inside = [path / "bin" / _EXE, path / "usr" / "bin" / _EXE, path / _EXE]
-    for executable in inside if path.is_dir() else [path]:
-        if executable.is_file():
-            return Candidate(source, _absolute(executable))
-    # A bare name only: otherwise a path that does not exist might find something else.
-    on_path = shutil.which(value) if path.name == value else None
-    if on_path is not None:
-        return Candidate(source, _absolute(on_path))
+    if path.name == value:
+        # A bare name is a command, as in a shell: what lies in the current folder is not run.
+        on_path = shutil.which(value)
+        if on_path is not None:
+            return Candidate(source, _absolute(on_path))
+    else:
+        inside = [path / "bin" / _EXE, path / "usr" / "bin" / _EXE, path / _EXE]
+        for executable in inside if path.is_dir() else [path]:
+            if executable.is_file():
+                return Candidate(source, _absolute(executable))
     raise FileNotFoundError(
         f"{source} asks for Julia at {value!r}, which is neither an executable, nor a folder with "
-        f"bin/{_EXE} in it, nor a command on PATH. Correct it, or leave it out to have Julia "
-        f"looked for; `{_INSTALL_COMMAND}` installs one."
+        f"bin/{_EXE} in it, nor a command on PATH (./{_EXE} is one in the current folder). "
+        f"Correct it, or leave it out to have Julia looked for; `{_INSTALL_COMMAND}` installs one."
     )
 
 
@@ -202,13 +205,29 @@ def _everywhere() -> Iterator[Candidate]:
 
 def install_root() -> Path:
     """The folder under which `install-julia` keeps its Julias, one folder each."""
-    return Path(platformdirs.user_data_dir("bufferbridge")) / "julia"
+    return _user_folder(platformdirs.user_data_dir) / "julia"
+
+
+def _user_folder(which: Callable[[str], str]) -> Path:
+    """A folder of platformdirs'. A relative path means that there is none, for want of a home."""
+    try:
+        return Path(which("bufferbridge"))
+    except RuntimeError:  # from platformdirs 4.5 or so on
+        return Path("~") / "bufferbridge"
 
 
 def installed() -> list[Path]:
     """The executables of the Julias in `install_root`, newest version first."""
+    root = install_root()
+    if root.is_absolute() and root.is_dir() and not is_ours(root):
+        warnings.warn(
+            f"the Julias in {root} are passed over: others may write there (chmod go-w)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return []
     # Hidden folders are installs under way.
-    folders = [folder for folder in _listdir(install_root()) if not folder.name.startswith(".")]
+    folders = [folder for folder in _listdir(root) if not folder.name.startswith(".")]
     folders.sort(key=lambda folder: _version_in(folder.name), reverse=True)
     layouts = [folder / sub / "bin" / _EXE for folder in folders for sub in ("", "usr")]
     return [executable for executable in layouts if executable.is_file()]
@@ -235,12 +254,14 @@ def _juliapkg() -> Iterator[Path]:
     else:
         depot = os.environ.get("JULIA_DEPOT_PATH", "").split(os.pathsep)[0]
         project = Path(depot or _home() / ".julia") / "environments" / "pyjuliapkg"
-    yield project / "pyjuliapkg" / "install" / "bin" / _EXE
+    if project.is_absolute() or chosen:
+        yield project / "pyjuliapkg" / "install" / "bin" / _EXE
 
 
 def _juliaup() -> Iterator[Path]:
     """juliaup's launcher, which starts the user's default Julia, then its Julias newest first."""
-    yield _home() / ".juliaup" / "bin" / _EXE
+    if _home().is_absolute():
+        yield _home() / ".juliaup" / "bin" / _EXE
     folders = [
         folder
         for folder in _listdir(_juliaup_depot())
@@ -264,15 +285,38 @@ def _juliaup_rank(folder: Path) -> tuple[bool, tuple[int, int, int]]:
 
 
 def _home() -> Path:
-    # Unlike Path.home(), this does not raise where there is no home: nothing is found there then.
+    # Unlike Path.home(), this does not raise where there is no home. It is relative then.
     return Path(os.path.expanduser("~"))
 
 
 def _listdir(folder: Path) -> list[Path]:
+    if not folder.is_absolute():  # without a home: not what lies in the current folder
+        return []
     try:
         return sorted(folder.iterdir())
     except OSError:
         return []
+
+
+def is_ours(path: Path | int) -> bool:
+    """Whether nobody but this user and root can write to a file or folder (or open file)."""
+    if os.name != "posix":
+        return True
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return found.st_uid in (0, os.geteuid()) and not shared
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents where they are missing, for this user only.
+
+    Whatever the umask: what lies in them is run, or names what is loaded into the process.
+    """
+    for part in reversed([folder, *folder.parents]):
+        part.mkdir(mode=0o700, exist_ok=True)
 
 
 def _absolute(path: PathLike) -> Path:
@@ -422,7 +466,7 @@ def _version_in(name: str) -> tuple[int, int, int]:
 
 def cache_file() -> Path:
     """The file that remembers the checks. It may be deleted at any time."""
-    return Path(platformdirs.user_cache_dir("bufferbridge")) / "julia.json"
+    return _user_folder(platformdirs.user_cache_dir) / "julia.json"
 
 
 def _signature(executable: Path) -> list[object] | None:
@@ -432,14 +476,14 @@ def _signature(executable: Path) -> list[object] | None:
     in its configuration and its environment (a choice for one folder only is not followed).
     """
     try:
-        stat = executable.stat()
+        found = executable.stat()
     except OSError:
         return None
     try:
         juliaup = (_juliaup_depot() / "juliaup.json").stat().st_mtime_ns
     except OSError:
         juliaup = 0
-    return [stat.st_size, stat.st_mtime_ns, juliaup, os.environ.get("JULIAUP_CHANNEL", "")]
+    return [found.st_size, found.st_mtime_ns, juliaup, os.environ.get("JULIAUP_CHANNEL", "")]
 
 
 class _Cache:
@@ -448,8 +492,15 @@ class _Cache:
     def __init__(self) -> None:
         self._path = cache_file()
         self._entries: dict[str, Any] = {}
+        self._usable = self._path.is_absolute()
+        if not self._usable:
+            return
         try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
+            with open(self._path, encoding="utf-8") as file:
+                # What it names is loaded into the process.
+                if not (is_ours(self._path.parent) and is_ours(file.fileno())):
+                    return
+                content = json.load(file)
             if content["format"] == _CACHE_FORMAT:
                 self._entries = dict(content["entries"])
         except (OSError, ValueError, TypeError, KeyError):
@@ -472,16 +523,16 @@ class _Cache:
         return outcome if usable else None
 
     def put(self, key: str, signature: list[object] | None, outcome: Outcome) -> None:
-        # Without a home platformdirs may answer with a relative path: not the place to write.
-        if signature is None or not self._path.is_absolute():
+        if signature is None or not self._usable:
             return
         entry = {"signature": signature, "checked": time.time(), "outcome": asdict(outcome)}
         self._entries[key] = entry
         content = json.dumps({"format": _CACHE_FORMAT, "entries": self._entries}, indent=1)
         temporary = None
         try:
-            # Private, because what it names is loaded into the process.
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._path.parent)
+            if not is_ours(self._path.parent):
+                return
             handle, temporary = tempfile.mkstemp(prefix=".julia-", dir=self._path.parent)
             with open(handle, "w", encoding="utf-8") as file:
                 file.write(content)

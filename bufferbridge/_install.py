@@ -125,7 +125,9 @@ def _install(method: Method, mirror: str | None) -> _find.Julia:
     root = _find.install_root()
     if not root.is_absolute():
         raise InstallError("there is no home folder to install into: set HOME or XDG_DATA_HOME.")
-    root.mkdir(parents=True, exist_ok=True)
+    _find.make_folder(root)
+    if not _find.is_ours(root):
+        raise InstallError(f"others may write to {root}, which is run by you: chmod go-w it.")
     _remove_abandoned(root)
     free = shutil.disk_usage(root).free
     if free < _SPACE:

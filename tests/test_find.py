@@ -387,3 +387,96 @@ def test_doctor_with_a_bad_variable(
     monkeypatch.setenv("BUFFERBRIDGE_JULIA", str(home / "asked" / "julia"))
     assert cli.main(["doctor"]) == 1
     assert "BUFFERBRIDGE_JULIA" in capsys.readouterr().out
+
+
+# --- Whose files are run ------------------------------------------------------------------------
+
+
+def test_a_bare_name_is_no_file_of_the_current_folder(
+    fake: FakeJulia, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = fake("here")
+    monkeypatch.chdir(home / "here")
+    with pytest.raises(FileNotFoundError):
+        _find.find("julia")
+    executable = fake("path")
+    assert _find.find("julia").executable == executable
+    assert _find.find("./julia").executable == planted
+
+
+def test_without_a_home_nothing_of_the_current_folder_is_run(
+    fake: FakeJulia, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What a user with neither a home nor an entry in passwd has: "~" stays as it is.
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    fakes = [
+        fake(f"here/~/{folder}")
+        for folder in (
+            ".juliaup/bin",
+            ".julia/juliaup/julia-1.10.2+0.x/bin",
+            ".julia/environments/pyjuliapkg/pyjuliapkg/install/bin",
+            ".local/share/bufferbridge/julia/1.11.0/bin",
+        )
+    ]
+    executable = fake("path", then="exit 1")
+    cached = {"version": "1.10.5", "libjulia": str(fakes[0]), "image": str(fakes[0])}
+    entry = {"signature": _find._signature(executable), "checked": 0, "outcome": cached}
+    cache = home / "here" / "~" / ".cache" / "bufferbridge" / "julia.json"
+    cache.parent.mkdir(parents=True)
+    cache.write_text(json.dumps({"format": 1, "entries": {str(executable): entry}}))
+    monkeypatch.chdir(home / "here")
+    with pytest.warns(RuntimeWarning), pytest.raises(_find.JuliaNotFoundError):
+        _find.find()
+    assert [runs(planted) for planted in fakes] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_a_cache_that_others_can_write_is_not_believed(
+    fake: FakeJulia, mode: int, what: str
+) -> None:
+    executable = fake("path")
+    _find.find()
+    cache = _find.cache_file()
+    (cache if what == "file" else cache.parent).chmod(mode)
+    _find.find()
+    assert runs(executable) == 2
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give files away")
+def test_a_cache_of_somebody_else_is_not_believed(fake: FakeJulia) -> None:
+    executable = fake("path")
+    _find.find()
+    os.chown(_find.cache_file(), 1, -1)
+    _find.find()
+    assert runs(executable) == 2
+
+
+def test_installs_that_others_can_write_are_passed_over(fake: FakeJulia, home: Path) -> None:
+    executable = fake(EVERYWHERE["install-julia"])
+    _find.install_root().chmod(0o777)
+    with (
+        pytest.warns(RuntimeWarning, match="others may write there"),
+        pytest.raises(_find.JuliaNotFoundError),
+    ):
+        _find.find()
+    assert runs(executable) == 0
+
+
+def test_folders_are_private_whatever_the_umask(fake: FakeJulia, home: Path) -> None:
+    fake("path")
+    before = os.umask(0)
+    try:
+        _find.find()
+        _find.make_folder(_find.install_root())
+    finally:
+        os.umask(before)
+    for folder in (_find.cache_file().parent, _find.install_root()):
+        for part in (folder, *folder.parents):
+            if part == home:
+                break
+            assert stat.S_IMODE(part.stat().st_mode) == 0o700, part
+    assert stat.S_IMODE(_find.cache_file().stat().st_mode) == 0o600

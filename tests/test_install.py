@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -350,3 +352,41 @@ def test_real_debian_install(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     command = [str(julia.executable), "--startup-file=no", "-e", PROGRAM]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     assert _install.install_julia(method="debian") == julia
+
+
+def test_no_install_where_others_can_write(root: Path, builds: list[str]) -> None:
+    root.mkdir(parents=True)
+    root.chmod(0o777)
+    builds += ["1.10.8"]
+    with (
+        pytest.warns(RuntimeWarning, match="others may write"),
+        pytest.raises(_install.InstallError, match="others may write"),
+    ):
+        _install.install_julia()
+    assert builds == ["1.10.8"]
+
+
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="needs apt")
+@pytest.mark.parametrize("signature", [None, "-----BEGIN PGP SIGNED MESSAGE-----\n\nSuite: x\n"])
+def test_a_mirror_without_debians_signature(
+    tmp_path: Path, signature: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = tmp_path / "debian-archive-keyring.gpg"
+    key.touch()
+    monkeypatch.setattr(_install, "_KEYRINGS", [*_install._KEYRINGS, key])
+    suite = tmp_path / "mirror" / "dists" / "bullseye"
+    packages = suite / "main" / "binary-amd64" / "Packages"
+    packages.parent.mkdir(parents=True)
+    packages.write_text("Package: julia\nVersion: 1\nArchitecture: amd64\nFilename: julia.deb\n")
+    digest = hashlib.sha256(packages.read_bytes()).hexdigest()
+    size = packages.stat().st_size
+    release = (
+        "Origin: Debian\nCodename: bullseye\nArchitectures: amd64\nComponents: main\n"
+        f"SHA256:\n {digest} {size} main/binary-amd64/Packages\n"
+    )
+    (suite / ("Release" if signature is None else "InRelease")).write_text(
+        release if signature is None else signature + release
+    )
+    apt = _install._Apt(tmp_path / "apt", f"file:{tmp_path / 'mirror'}")
+    with pytest.raises(_install.InstallError, match="not signed|clearsigned|signature"):
+        apt.download(["julia"])
