@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 
 import numpy as np
 import pytest
@@ -352,3 +353,24 @@ def test_a_view_whose_vector_is_resized_while_it_is_used(run_python, use):
         {use}
         """
     )
+
+
+def test_lists_nested_deep_cost_no_compile_time():
+    # Each level was a type of its own: 900 of them took minutes, and json.loads makes such lists.
+    for make in (lambda x: [x], lambda x: {"a": x}):
+        nested = 1
+        for _ in range(150):
+            nested = make(nested)
+        start = time.perf_counter()
+        bb.Base.identity(nested)
+        assert time.perf_counter() - start < 20
+    assert bb.eval("x -> x isa Vector{Vector{Vector{Int}}}")([[[1]]])
+
+
+def test_records_with_long_fields_cost_no_compile_time():
+    # A tuple of 1000 items took minutes to compile on its way to Python.
+    x = bb.wrap(np.ones(1, dtype=[("long", ">i4", (1000,)), ("last", "u1")]))
+    start = time.perf_counter()
+    assert x[0] == ((1,) * 1000, 1)
+    assert bb.eval("ntuple(i -> i, 100)") == tuple(range(1, 101))
+    assert time.perf_counter() - start < 20

@@ -110,8 +110,26 @@ function itemlist(v::Ptr{Value})
     end
 end
 
-"A Vector of the narrowest element type that holds the elements, as `map(identity, xs)` has it."
-narrow(xs::Vector{Any}) = isempty(xs) ? xs : map(identity, xs)
+"""
+A Vector of the narrowest element type that holds the elements, as `map(identity, xs)` has it; of Any where
+that would nest types deeper than MAX_NESTING. To compile for a type takes longer the deeper it is: minutes
+where lists are nested some hundred deep.
+"""
+narrow(xs::Vector{Any}) = isempty(xs) || isdeep(xs) ? xs : map(identity, xs)
+
+const MAX_NESTING = 8
+
+function isdeep(xs::Vector{Any})
+    T = Any
+    for x in xs
+        typeof(x) === T && continue
+        T = typeof(x)
+        nesting(T) >= MAX_NESTING && return true
+    end
+    return false
+end
+
+nesting(@nospecialize(T)) = T isa DataType && !isempty(T.parameters) ? 1 + maximum(nesting, T.parameters) : 0
 
 function narrowdict(pairs::Vector{Any})
     isempty(pairs) && return Dict{Any,Any}()

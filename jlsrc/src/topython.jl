@@ -44,8 +44,19 @@ end
 topython(x::AbstractString) = topython(String(x))
 topython(x::AbstractChar) = topython(string(x))
 
-topython(x::Tuple) =
-    filled(@api(tuple_new(length(x)::Int64)::Ptr{Cvoid}), x) do t, i, item
+# What is compiled for each type of long tuples takes minutes for a thousand items: they go as a Vector.
+topython(x::Tuple) = sizeof(x) <= 64 ? pytuple(x) : pytuple(listed(x))
+
+@noinline function listed(@nospecialize(x))
+    xs = Any[]
+    for i in 1:nfields(x)
+        push!(xs, getfield(x, i))
+    end
+    return xs
+end
+
+pytuple(xs) =
+    filled(@api(tuple_new(length(xs)::Int64)::Ptr{Cvoid}), xs) do t, i, item
         @api tuple_set(t::Ptr{Cvoid}, i::Int64, item::Ptr{Cvoid})::Cvoid
     end
 
@@ -72,7 +83,7 @@ end
 function topython(x::NamedTuple)
     names = topython(map(String, keys(x)))
     values = try
-        topython(Tuple(x))
+        sizeof(x) <= 64 ? pytuple(Tuple(x)) : pytuple(listed(x))
     catch
         @api decref(names::Ptr{Cvoid})::Cvoid
         rethrow()
@@ -80,7 +91,7 @@ function topython(x::NamedTuple)
     return checked(@api namedtuple(names::Ptr{Cvoid}, values::Ptr{Cvoid})::Ptr{Cvoid})
 end
 
-topython(r::PyRecord) = topython(NamedTuple(r))
+topython(r::PyRecord) = topython(fields(r))
 
 topython(o::PyObject) = GC.@preserve o @api incref(pointerof(o)::Ptr{Cvoid})::Ptr{Cvoid}
 topython(f::PyFunction) = topython(f.object)
