@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.py) pyproject.toml setup.py
 
-.PHONY: demo test lint bench julia wheel clean
+.PHONY: demo test lint bench fuzz julia wheel clean
 
 demo: julia
 	$(BIN)/python examples/terrain.py
@@ -24,6 +24,12 @@ lint: $(READY)
 
 bench: julia
 	$(BIN)/python bench/run.py
+
+# Coverage-guided fuzzing, see fuzz/README.md. Needs clang.
+FUZZ_SECONDS ?= 120
+fuzz: julia
+	$(BIN)/python -m pip install -qq --editable '.[fuzz]'
+	$(BIN)/python fuzz/run.py $(FUZZ_SECONDS)
 
 # An sdist and a wheel in dist/.
 wheel: $(READY)
