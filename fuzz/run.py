@@ -113,7 +113,9 @@ def engine(target: str, arguments: list[str]) -> None:
         f"-max_len={MAX_SIZE}",
         "-print_final_stats=1",
     ]
-    atheris.Setup([sys.argv[0], *flags, *arguments], once, internal_libfuzzer=True)
+    # What libFuzzer runs through the shell, to minimize in processes of its own.
+    program = f"{sys.executable} {__file__} engine {target}"
+    atheris.Setup([program, *flags, *arguments], once, internal_libfuzzer=True)
     atheris.Fuzz()
 
 
@@ -179,7 +181,20 @@ def minimize() -> None:
         fresh.mkdir(parents=True)
         more = BUILD / "corpus" / folder.name
         more.mkdir(parents=True, exist_ok=True)
-        if child(folder.name, ["-merge=1", str(fresh), str(folder), str(more)]) == 0:
+        if (
+            child(
+                folder.name,
+                [
+                    "-set_cover_merge=1",
+                    "-use_counters=0",
+                    "-use_cmp=0",
+                    str(fresh),
+                    str(folder),
+                    str(more),
+                ],
+            )
+            == 0
+        ):
             shutil.rmtree(folder)
             shutil.copytree(fresh, folder)
             print(f"{folder.name}: {len(list(folder.iterdir()))} inputs", flush=True)
