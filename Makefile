@@ -14,8 +14,10 @@ demo: julia
 	$(BIN)/python examples/terrain.py
 	$(BIN)/python examples/stars.py
 
+# In as many processes as there are cores. Julia compiles the package once before, not in all of them at once.
 test: julia
-	$(BIN)/python -m pytest
+	@$(BIN)/python -c "import bufferbridge; bufferbridge.init()"
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

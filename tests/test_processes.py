@@ -34,7 +34,7 @@ CALLING = {
     "a daemon that computes": "daemon(bb.nogil(bb.eval('x -> while true; end')), 1)",
     "a daemon that allocates": "daemon(bb.nogil(bb.eval('x -> while true; rand(x); end')), 100)",
     "a daemon that is called": "daemon(bb.nogil(bb.eval('f -> while true; f(); end')), bool)",
-    "a thread that ends later": "threading.Thread(target=bb.nogil(bb.Base.sleep), args=(1,)).start()",
+    "a thread that ends later": "threading.Timer(0.3, bb.nogil(bb.Base.sleep), args=(1,)).start()",
 }
 ENDS = {
     "the end": "",
