@@ -376,9 +376,11 @@ static void interrupt_main_thread(void)
     int since_throw = 0;
 
     for (int i = 0; bb.requested && bb.status == BB_RUNNING; i++) {
-        if (bb.waker != NULL && !bb.threw && i % 20 == 0)
+        if (bb.waker != NULL && !bb.threw && i % 40 == 0) {
             bb.runtime.uv_async_send(bb.waker);
-        if (bb.threw) {
+            /* Its callback is Julia code that libuv's loop calls: an exception must not leave that. */
+            sleep_for(2 * MILLISECOND);
+        } else if (bb.threw) {
             /* Caught on the way, or `finally` blocks take their time: again, but not at once. */
             if (++since_throw > PER_SECOND / 2) {
                 since_throw = 0;

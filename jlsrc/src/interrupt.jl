@@ -31,8 +31,12 @@ function watchinterrupts()
     async = Base.AsyncCondition()
     @api set_waker(async.handle::Ptr{Cvoid})::Cvoid
     @async while isopen(async)
-        wait(async)
-        interruptwaiting()
+        try
+            wait(async)
+            interruptwaiting()
+        catch e # an interrupt may find this task running as well as any other
+            e isa InterruptException || rethrow()
+        end
     end
     return nothing
 end
