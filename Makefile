@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.py) pyproject.toml setup.py
 
-.PHONY: demo test lint bench fuzz julia wheel clean
+.PHONY: demo test stress lint bench fuzz julia wheel clean
 
 demo: julia
 	$(BIN)/python examples/terrain.py
@@ -18,6 +18,11 @@ demo: julia
 test: julia
 	@$(BIN)/python -c "import bufferbridge; bufferbridge.init()"
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+# Random operations on all that holds memory, in all combinations of threads, for some minutes.
+STRESS_SECONDS ?= 180
+stress: julia
+	$(BIN)/python tests/test_stress.py $(STRESS_SECONDS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
