@@ -596,12 +596,15 @@ class World:
             content = old[size:].copy()
         else:
             content = old[: {"pop": old.size - size, "resize": size}.get(how, 0)].copy()
-        if not memory.exported:
+        self.moved(memory, content)
+
+    def moved(self, memory: Memory, content: np.ndarray) -> None:
+        """A Vector may have other memory now; what was exported is still there."""
+        if memory.pinned or not memory.exported:
             memory.content = content
             if not memory.pinned:
                 self.untrack(memory)
             return
-        # The Vector has other memory now; what was exported is still there.
         moved = self.new_memory("julia", next(serials), content, memory.dtype)
         self.untrack(moved)
         moved.vector = True
@@ -615,13 +618,18 @@ class World:
     def hint(self) -> None:
         """sizehint! gives spare room back, by moving."""
         ref = self.choose(lambda r: r.memory.vector and r.own_index is None)
-        if ref is not None:
-            with_room = self.random.choice([0, 1, 100_000])
-            try:
-                bb.Base.sizehint_b(ref.get(), with_room)
-            except bb.JuliaError as e:
-                shared = ref.memory.exported or ref.memory.derived
-                must("shared data" in str(e) and shared, "sizehint! raised", e)
+        if ref is None:
+            return
+        memory = ref.memory
+        if not memory.pinned and (memory.frozen or memory.derived):
+            return
+        try:
+            bb.Base.sizehint_b(ref.get(), self.random.choice([0, 1, 100_000]))
+        except bb.JuliaError as e:
+            shared = memory.exported or memory.derived
+            must("shared data" in str(e) and shared, "sizehint! raised", e)
+        else:
+            self.moved(memory, memory.content.copy())
 
     def resize_python(self) -> None:
         ref = self.choose(
