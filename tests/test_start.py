@@ -250,6 +250,11 @@ def test_redirection_in_julia(run_python):
     assert done.stdout == "back again\npython too\n"
 
 
+def test_processes_that_julia_starts():
+    assert bb.eval("read(`echo text`, String)") == "text\n"
+    bb.eval("run(pipeline(`true`, stdout = stdout, stderr = stderr)); nothing")
+
+
 def test_a_broken_stdout_is_a_python_exception(run_python):
     run_python(
         """

@@ -66,6 +66,10 @@ Base.lock(s::PythonStream) = lock(s.lock)
 Base.unlock(s::PythonStream) = unlock(s.lock)
 Base.show(io::IO, s::PythonStream) = print(io, "PythonStream(", s.fd == 1 ? "stdout" : "stderr", ")")
 
+# Julia 1.5 hands the stream itself to the processes it starts, which write to its descriptor; 1.10 gives them a
+# pipe and copies.
+isdefined(Base, :rawhandle) && @eval Base.rawhandle(s::PythonStream) = Base.rawhandle(RawFD(s.fd))
+
 # Bytes at the end that begin a character which is not complete yet.
 function incomplete(bytes)
     for back in 1:min(3, length(bytes))
