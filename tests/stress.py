@@ -577,8 +577,10 @@ class World:
             must("shared data" in str(e), "resizing raised", e)
             must(memory.exported, "an array that was never exported can't be resized")
             return
-        must(not (memory.exported and memory.pinned), "resized", how, "while there may be views")
+        before = memory.content.size
         self.resized(memory, how, k, grow)
+        same = memory.content.size == before  # nothing to do
+        must(same or not (memory.exported and memory.pinned), how, "while there may be views")
 
     def resized(self, memory: Memory, how: str, k: int, grow: bool) -> None:
         old = memory.content
