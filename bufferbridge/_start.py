@@ -235,8 +235,7 @@ def _stop(libjulia: bytes) -> None:
 
     Memory stays as it is: views of Julia's arrays remain valid to the very end.
     """
-    lib.bb_shut_down(libjulia)
-    _core._stop()
+    _core._stop(libjulia)
 
 
 _set_hooks()

@@ -31,7 +31,6 @@ FUNCTIONS = """
     void bb_set_hooks(uintptr_t dict_id);
     int bb_boot(const char *libjulia, const char *bindir, const char *image, int argc, char **argv,
                 const char *code, uint64_t *results, char *error, size_t error_size);
-    void bb_shut_down(const char *libjulia);
     void bb_keep_faults(void);
 """
 

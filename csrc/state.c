@@ -74,12 +74,33 @@ static PyObject *py_set_session(PyObject *Py_UNUSED(module), PyObject *session)
     Py_RETURN_NONE;
 }
 
-static PyObject *py_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+/* Runs Julia's exit hooks, on the thread that started it: what they print goes through sys.stdout. Other
+ * threads of Julia never wait for the GIL in order to print or to finalize.
+ *
+ * Then nobody may enter Julia any more, and the GIL isn't let go before that is said: Julia keeps locks of
+ * its compiler for ever at its end, and a thread with the GIL that waits for one would keep Python too. Nor is
+ * anything released: all finalizers have run, also for memory that Python still looks at. */
+static PyObject *py_stop(PyObject *Py_UNUSED(module), PyObject *libjulia)
 {
-    if (bb.status == BB_RUNNING) {
-        bb.status = BB_STOPPED;
-        bb_turn_away();
+    const char *path = PyBytes_AsString(libjulia);
+    if (path == NULL)
+        return NULL;
+    if (bb.status != BB_RUNNING || bb.thread != PyThread_get_thread_ident())
+        Py_RETURN_NONE;
+    bb_drain();
+    bb.stopping = 1;
+    void *lib = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
+    void (*hook)(int) = lib ? (void (*)(int))dlsym(lib, "jl_atexit_hook") : NULL;
+    if (hook != NULL) {
+        bb_to_julia_state(0);
+        /* A thread that computes without end would keep a collection waiting for ever. */
+        if (bb.several_threads || bb.elsewhere > 0)
+            bb.runtime.jl_gc_enable(0);
+        hook(0);
+        bb_to_python_state();
     }
+    bb.status = BB_STOPPED;
+    bb_turn_away();
     Py_RETURN_NONE;
 }
 
@@ -147,7 +168,7 @@ static PyMethodDef functions[] = {
     {"_held", bb_py_held, METH_NOARGS, NULL},
     {"_session", py_session, METH_NOARGS, NULL},
     {"_set_session", py_set_session, METH_O, NULL},
-    {"_stop", py_stop, METH_NOARGS, NULL},
+    {"_stop", py_stop, METH_O, NULL},
     {"_root", py_root, METH_VARARGS, NULL},
     {"_request", py_request, METH_VARARGS,
      "_request(obj, flags, /)\n--\n\nThe Py_buffer that obj answers with, as a dict."},
@@ -267,24 +288,4 @@ int bb_boot(const char *libjulia, const char *bindir, const char *image, int arg
     bb_watch_signals();
     bb_to_python_state(); /* for good: see threads.c */
     return 0;
-}
-
-/* Runs Julia's exit hooks, on the thread that started it, with the GIL: what they print goes through
- * sys.stdout. Other threads of Julia never wait for the GIL in order to print or to finalize. */
-void bb_shut_down(const char *libjulia)
-{
-    void *lib = dlopen(libjulia, RTLD_NOW | RTLD_NOLOAD);
-    void (*hook)(int) = lib ? (void (*)(int))dlsym(lib, "jl_atexit_hook") : NULL;
-    PyGILState_STATE gil = PyGILState_Ensure();
-    if (hook != NULL && bb.status == BB_RUNNING && bb.thread == PyThread_get_thread_ident()) {
-        bb_drain();
-        bb.stopping = 1;
-        bb_to_julia_state(0);
-        /* A thread that computes without end would keep a collection waiting for ever. */
-        if (bb.several_threads || bb.elsewhere > 0)
-            bb.runtime.jl_gc_enable(0);
-        hook(0);
-        bb_to_python_state();
-    }
-    PyGILState_Release(gil);
 }

@@ -132,6 +132,10 @@ void bb_regain_gil(void)
     waiting++;
     PyEval_RestoreThread(PyGILState_GetThisThreadState());
     waiting--;
+    if (bb.status != BB_RUNNING) { /* meanwhile */
+        PyEval_SaveThread();
+        wait_for_ever();
+    }
     bb_to_julia_state(gc);
 }
 

@@ -295,6 +295,37 @@ def test_calls_after_the_end_are_refused(run_python):
     assert "refused: Julia has stopped" in done.stdout
 
 
+def test_python_memory_is_valid_to_the_end(run_python):
+    done = run_python(
+        """
+        import atexit
+
+        atexit.register(lambda: print(bytes(m[:3]), m[-1]))  # runs after bufferbridge's own
+        import bufferbridge as bb
+        m = memoryview(bb.Base.identity(bytearray(b"abc" * 100_000)))
+        """,
+        env={"MALLOC_PERTURB_": "165"},
+    )
+    assert done.stdout == "b'abc' 99\n"
+
+
+def test_daemon_threads_without_the_gil_at_exit(run_python):
+    if not bb.eval('VERSION >= v"1.9"'):
+        pytest.skip("only the main thread calls Julia")
+    # What the second thread's call throws at exit has to be compiled, which Julia no longer does.
+    run_python(
+        """
+        import threading, time
+        import bufferbridge as bb
+
+        call = bb.nogil(bb.eval("f -> while true; print(devnull, f(rand())); end"))
+        for _ in range(2):
+            threading.Thread(target=call, args=(lambda x: x,), daemon=True).start()
+        time.sleep(0.2)
+        """
+    )
+
+
 def test_fork(run_python):
     done = run_python(
         """
