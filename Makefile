@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.py) pyproject.toml setup.py
 
-.PHONY: demo test stress lint bench fuzz julia wheel clean
+.PHONY: demo test stress stress-asan lint bench fuzz julia wheel clean
 
 demo: julia
 	$(BIN)/python examples/terrain.py
@@ -23,6 +23,10 @@ test: julia
 STRESS_SECONDS ?= 180
 stress: julia
 	$(BIN)/python tests/test_stress.py $(STRESS_SECONDS)
+
+# The same with AddressSanitizer (gcc, glibc, x86-64), which sees every use of memory that is gone.
+stress-asan: julia
+	sh tests/asan.sh $(BIN)/python $(STRESS_SECONDS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
