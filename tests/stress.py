@@ -646,12 +646,17 @@ class World:
         memory, x = ref.memory, ref.get()
         pinned = any(r.pins for r in self.refs if r.memory is memory)
         free = not pinned and self.depth == 0 and self.calls_julia and self.random.random() < 0.2
-        if free:
-            collect()
         item = 7.0 if memory.dtype.kind == "f" else 7
-        try:
-            x.append(item)
-        except BufferError:
+        for attempt in range(100 if free else 1):
+            if free:
+                collect()
+                time.sleep(0.01 * (attempt > 2))  # other threads may be about to run finalizers
+            try:
+                x.append(item)
+                break
+            except BufferError:
+                pass
+        else:
             must(not free, "Julia and Python let go, but", type(x).__name__, "can't be resized")
             return
         must(not pinned, "resized while there are views of", type(x).__name__)
