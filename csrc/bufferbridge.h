@@ -270,6 +270,7 @@ typedef struct {
     void (*jl_sigatomic_end)(void);
     void *(*jl_get_ptls_states)(void);
     void *(*jl_get_current_task)(void);
+    void (*jl_exit_threaded_region)(void);
     int (*uv_async_send)(void *);
 } bb_runtime;
 
@@ -298,6 +299,8 @@ typedef struct {
     volatile int attention; /* the next call has to look after the signals (bb_attend) */
     bb_runtime runtime;
     void *waker;          /* a uv_async_t: wakes the task that interrupts those that wait */
+    void (*idle)(void);   /* tells Julia's threads that the main thread is in Python, or NULL */
+    volatile int idles;   /* they were told */
     char *frame;          /* the C stack at the latest call of the main thread */
     const char *image;    /* Julia's system image */
     unsigned long thread; /* the thread that started Julia */

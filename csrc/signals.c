@@ -415,6 +415,10 @@ static void *watch(void *unused)
         if (bb.requested)
             interrupt_main_thread();
         if (bb.calls == calls && !bb.interruptible) { /* nobody calls Julia: the next call wakes us */
+            if (bb.idle != NULL && !bb.idles) {
+                bb.idle();
+                bb.idles = 1;
+            }
             bb.attention = 2;
             while (sem_wait(&wake) != 0)
                 ;
@@ -436,6 +440,12 @@ void bb_attend(void)
     if (bb.attention == 2)
         sem_post(&wake);
     bb.attention = 0;
+    if (bb.idles) {
+        bb.idles = 0;
+        bb_to_julia_state(0);
+        bb.runtime.jl_exit_threaded_region();
+        bb_to_python_state();
+    }
     if (sigaction(SIGINT, NULL, &now) < 0 || is_default(&now) ||
         ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_sigint))
         return;
@@ -563,8 +573,11 @@ void bb_watch_signals(void)
     /* libuv takes it for a process that Julia runs, to compile a package for one. */
     sigaction(SIGCHLD, &before.actions[SIGCHLD], NULL);
     bb.attention = 1;
-    /* The thread takes no signals, and so never runs a handler of anybody's. */
+    /* The thread takes no signals, and so never runs a handler of anybody's; but its faults are Julia's
+     * safepoints, as on any thread. */
     sigfillset(&all);
+    for (int i = 0; i < FAULTS; i++)
+        sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &mask);
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);

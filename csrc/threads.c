@@ -25,7 +25,7 @@
 static const struct { const char *name; size_t offset; } places[] = {
     R(jl_gc_safe_enter), R(jl_gc_safe_leave), R(jl_gc_enable), R(jl_throw), R(jl_interrupt_exception),
     R(jl_enter_handler), R(jl_pop_handler), R(jl_sigatomic_begin), R(jl_sigatomic_end),
-    R(jl_get_ptls_states), R(jl_get_current_task), R(uv_async_send),
+    R(jl_get_ptls_states), R(jl_get_current_task), R(jl_exit_threaded_region), R(uv_async_send),
 };
 #undef R
 

@@ -335,3 +335,34 @@ def test_finalizers_of_julias_run_on_any_thread(run_threads):
     )
     assert done.stdout == "True True\n"
     assert done.stderr == ""
+
+
+@MANY
+@JULIA_THREADS
+@pytest.mark.parametrize("wrap", ["", "bb.nogil"])
+def test_waiting_on_another_thread_while_the_main_one_is_in_python(run_threads, threads, wrap):
+    run_threads(
+        f"""
+        f = {wrap}(bb.eval("x -> (sleep(0.2); run(`true`); x)"))
+        out = []
+        thread = threading.Thread(target=lambda: out.append(f(5)))
+        thread.start()
+        thread.join()
+        assert out == [5]
+        assert bb.eval("(sleep(0.01); 1)") == 1
+        """,
+        threads,
+    )
+
+
+@MANY
+def test_julia_threads_wait_and_go_on_while_python_idles(run_threads):
+    run_threads(
+        """
+        bb.eval("global done = 0; global t = Threads.@spawn (sleep(0.3); global done = 1)")
+        time.sleep(1.5)
+        assert memoryview(bb.eval("[done]"))[0] == 1
+        bb.eval("Threads.@threads for i in 1:4; sleep(0.01); end; wait(t)")
+        """,
+        2,
+    )

@@ -40,9 +40,12 @@ end
     return level
 end
 
+# Outside of a "threaded region" only the main thread runs Julia's event loop, and it may be in Python: a
+# call that waits for a timer or for input would wait for ever.
 @noinline function goinelsewhere()
     p = statefield(Int64, STATE_ELSEWHERE)
     unsafe_store!(p, unsafe_load(p) + 1)
+    ccall(:jl_enter_threaded_region, Cvoid, ())
     return -1
 end
 
@@ -57,8 +60,19 @@ end
 end
 
 @noinline function gooutelsewhere()
+    ccall(:jl_exit_threaded_region, Cvoid, ())
     p = statefield(Int64, STATE_ELSEWHERE)
     unsafe_store!(p, unsafe_load(p) - 1)
+    return nothing
+end
+
+# Likewise for Julia's own threads while the main thread has been in Python for a while: called by a thread of
+# the C layer's (signals.c), which takes it back with the next call.
+function idle()::Cvoid
+    ccall(:jl_enter_threaded_region, Cvoid, ())
+    for thread in 2:Threads.nthreads()
+        ccall(:jl_wakeup_thread, Cvoid, (Int16,), thread - 1)
+    end
     return nothing
 end
 
@@ -189,6 +203,9 @@ function start(lookup::Ptr{Cvoid})
     atexit(deliverall)
     CALLER[] = current_task()
     watchinterrupts()
+    if ADOPTS_THREADS && Threads.nthreads() > 1
+        @api set_idle(@cfunction(idle, Cvoid, ())::Ptr{Cvoid})::Cvoid
+    end
     compiled = @cfunction(entry, Cint, (Ptr{Cvoid}, Ptr{Value}, Int64, Ptr{Cvoid}, Ptr{Value}))
     @api set_entry(compiled::Ptr{Cvoid})::Cvoid
     return nothing

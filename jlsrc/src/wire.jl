@@ -93,12 +93,12 @@ const API_NAMES = (:str, :bigint, :box, :tuple_new, :tuple_set, :list_new, :list
                    :leave_recursion, :hold, :decref, :incref,
                    :loan_hold, :loan_release, :release_later, :drain, :grow_roots, :new_julia, :raise, :fetch, :restore,
                    :format_exception, :write, :set_entry, :set_helper, :set_facts,
-                   :set_runtime, :set_waker, :check_signals, :state)
+                   :set_runtime, :set_waker, :set_idle, :check_signals, :state)
 
 # Functions and variables of Julia's runtime that the C layer uses (bb_runtime).
 const RUNTIME = (:jl_gc_safe_enter, :jl_gc_safe_leave, :jl_gc_enable, :jl_throw, :jl_interrupt_exception,
                  :jl_enter_handler, :jl_pop_handler, :jl_sigatomic_begin, :jl_sigatomic_end,
-                 :jl_get_ptls_states, :jl_get_current_task, :uv_async_send)
+                 :jl_get_ptls_states, :jl_get_current_task, :jl_exit_threaded_region, :uv_async_send)
 
 @eval mutable struct Api
     $([:($name::Ptr{Cvoid}) for name in API_NAMES]...)
