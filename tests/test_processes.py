@@ -136,7 +136,8 @@ def test_fork_while_threads_run(run_python):
             bb.eval("wait(t)")
             print(f(0.0))
             """
-        )
+        ),
+        args=("-W", "ignore::DeprecationWarning"),  # Python 3.12 warns of forks among threads
     )
     assert done.stderr == ""
     assert done.stdout == "0 0 0 0 0 0.0\n"
@@ -151,7 +152,8 @@ def test_fork_before_the_start(run_python):
         os.write(1, b"%d\\n" % bb.eval("1 + 1"))
         if child:
             print(os.waitpid(child, 0)[1])
-        """
+        """,
+        args=("-W", "ignore::DeprecationWarning"),
     )
     assert sorted(done.stdout.split()) == ["0", "2", "2"]
 
