@@ -256,7 +256,7 @@ static void set_exception(PyObject *exception)
 static void raise_(int64_t kind, const char *message, int64_t n, PyObject *exception, PyObject *backtrace)
 {
     PyObject *text = api_str(message, n), *error = NULL, *raised = NULL;
-    if (text != NULL && bb.requested && bb_check_signals() < 0)
+    if (text != NULL && bb.requested && bb_on_main_thread() && bb_check_signals() < 0)
         raised = fetch_();
     if (text != NULL) {
         error = PyObject_CallFunction(bb.make_error, "LOOO", (long long)kind, text,

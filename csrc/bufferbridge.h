@@ -298,11 +298,12 @@ typedef struct {
     int several_threads;  /* Julia was started with more than one */
     volatile int attention; /* the next call has to look after the signals (bb_attend) */
     bb_runtime runtime;
-    void *waker;          /* a uv_async_t: wakes the task that interrupts those that wait */
+    void *waker;          /* a uv_async_t: wakes the task that interrupts those that wait. A global of
+                           * jlsrc/src/interrupt.jl keeps it; NULL from Julia's exit hooks on, which close it */
     void (*idle)(void);   /* tells Julia's threads that the main thread is in Python, or NULL */
     volatile int idles;   /* they were told */
     char *frame;          /* the C stack at the latest call of the main thread */
-    const char *image;    /* Julia's system image */
+    char *image;          /* Julia's system image, as /proc/self/maps names it; kept for ever */
     unsigned long thread; /* the thread that started Julia */
     bb_entry entry;
     void *helpers[BB_H_COUNT];
@@ -322,6 +323,8 @@ int bb_not_ready(void);              /* sets the exception that says why Julia c
 int bb_call_helper(enum bb_helper h, bb_value *args, int64_t n, bb_value *result);
 void *bb_api_function(const char *name);
 
+static inline int bb_on_main_thread(void) { return PyThread_get_thread_ident() == bb.thread; }
+
 /* threads.c */
 int bb_set_runtime(const char *name, void *address);
 int bb_to_python_state(void);        /* before Python code runs on a thread that is in Julia */
@@ -338,13 +341,12 @@ void bb_save_process(void);
 void bb_restore_process(void);
 void bb_watch_signals(void);
 void bb_attend(void);
-void bb_interrupted(void);
 int bb_check_signals(void);          /* 0, or -1 with what Python's handler raised */
 
 static inline int bb_ready(void)
 {
     return bb.status == BB_RUNNING &&
-           (bb.any_thread || PyThread_get_thread_ident() == bb.thread);
+           (bb.any_thread || bb_on_main_thread());
 }
 
 #endif

@@ -2,8 +2,8 @@
  *
  * Python's side is a table of the Python object of each root slot (bb.holders), set when that is made and
  * cleared first thing in its dealloc: slots that something else uses (the memory of an exported Vector, a
- * loan) have none. Julia's side are two rings, of all bb_handles and of all bb_buffers. They change with the GIL only,
- * and do not own references. What Julia has finalized stays in its ring until it is released with the
+ * loan) have none. Julia's side are two rings, of all bb_handles and of all bb_buffers. They change with the
+ * GIL only, and do not own references. What Julia has finalized stays in its ring until it is released with the
  * GIL, and its object alive as long.
  *
  * Looking at them must not run any Python code, which may change them: all of it is copied first, each
@@ -26,7 +26,6 @@ static int64_t count_holders(void)
         n += bb.holders[slot] != NULL;
     return n;
 }
-
 
 static void copy_holders(entry *e)
 {

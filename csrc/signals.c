@@ -17,13 +17,13 @@
  *     sent an InterruptException, as `schedule(task, exception, error = true)` does: jlsrc/src/interrupt.jl.
  *   - If it computes, the main thread gets a signal of its own, SIGURG (which by default is ignored, and so
  *     can't do harm), whose handler looks where it is: in compiled Julia code, in a place where Julia code
- *     may be interrupted, it goes on with throwing InterruptException (may_throw says when). In C code it is
+ *     may be interrupted, it goes on with throwing InterruptException (on_question says when). In C code it is
  *     left alone and asked again some milliseconds later. Julia's own way, a safepoint that throws, is not
  *     reached by loops that allocate nothing, and belongs to a listener thread that takes SIGINT for itself.
  *
  * The exception unwinds Julia's frames to `entry`; then Python runs its handler, whose KeyboardInterrupt is
- * what the caller gets, with Julia's exception as the cause (raise in api.c). With a handler of the user's the Julia call is not stopped: the
- * handler runs when it returns, as with any C function.
+ * what the caller gets, with Julia's exception as the cause (raise in api.c). With a handler of the user's
+ * the Julia call is not stopped: the handler runs when it returns, as with any C function.
  *
  * Whether the handler is still the default one can't be seen from a signal handler, and signal.signal puts
  * Python's plain handler back. So the watching thread, while there are calls into Julia, has the next one
@@ -260,7 +260,7 @@ static void read_maps(void)
         const char *name = line + path;
         int fresh = *name == 0 || *name == '\n' || strncmp(name, "/memfd:julia", 12) == 0 ||
                     strstr(name, "/julia-codegen") != NULL || strncmp(name, "/dev/shm/julia", 14) == 0;
-        int image = strstr(name, "/sys.so") != NULL || strstr(name, "/compiled/v") != NULL ||
+        int image = strstr(name, "/compiled/v") != NULL ||
                     (bb.image != NULL && strncmp(name, bb.image, strlen(bb.image)) == 0);
         if (fresh || image) {
             code[n].start = start;
@@ -429,14 +429,13 @@ static void *watch(void *unused)
     }
 }
 
-/* Before a call into Julia, now and then: is the default handler set, and ours around it? With the GIL. */
+/* Before a call into Julia, now and then: is the default handler set, and ours around it? On the main thread,
+ * with the GIL. */
 void bb_attend(void)
 {
     static PyObject *getsignal, *default_handler;
     struct sigaction now;
 
-    if (!pthread_equal(pthread_self(), main_thread) || bb.status != BB_RUNNING)
-        return;
     if (bb.attention == 2)
         sem_post(&wake);
     bb.attention = 0;
@@ -477,15 +476,6 @@ int bb_check_signals(void)
 {
     bb.noticed = 0;
     return PyErr_CheckSignals();
-}
-
-/* After a call during which there was a Ctrl-C. */
-void bb_interrupted(void)
-{
-    if (pthread_equal(pthread_self(), main_thread)) {
-        bb.requested = 0;
-        bb.threw = 0;
-    }
 }
 
 /* Whether a thread is in sigwait for SIGTERM: all of Julia's block that signal, and sigwait unblocks it. */

@@ -85,10 +85,12 @@ static PyObject *py_stop(PyObject *Py_UNUSED(module), PyObject *libjulia)
     const char *path = PyBytes_AsString(libjulia);
     if (path == NULL)
         return NULL;
-    if (bb.status != BB_RUNNING || bb.thread != PyThread_get_thread_ident())
+    if (bb.status != BB_RUNNING || !bb_on_main_thread())
         Py_RETURN_NONE;
     bb_drain();
     bb.stopping = 1;
+    bb.waker = NULL; /* the watching thread (signals.c) must not come to a Julia that ends */
+    bb.idle = NULL;
     void *lib = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
     void (*hook)(int) = lib ? (void (*)(int))dlsym(lib, "jl_atexit_hook") : NULL;
     if (hook != NULL) {
@@ -263,6 +265,7 @@ int bb_boot(const char *libjulia, const char *bindir, const char *image, int arg
         report("this libjulia has not the functions that are needed to start it");
         return -1;
     }
+    bb.image = realpath(image, NULL);
     bb_save_process();
     parse_opts(&argc, &argv);
     init(bindir, image);

@@ -4,7 +4,7 @@
  * thread that is in Python comes to none: while it is there it has to be in a "gc-safe" state, in which
  * the collector does not wait for it. So every thread is gc-safe whenever it is not in Julia code:
  *
- *   - The main thread is put into that state when Julia has started (bb_leave_julia). From Julia 1.9 on
+ *   - The main thread is put into that state when Julia has started (bb_boot). From Julia 1.9 on
  *     @cfunction entries change the state and put it back by themselves, and adopt threads that Julia
  *     has never seen. Before, bb_enter does it, and only where there is more than one Julia thread.
  *   - Functions of api.c that may run Python code, or wait for the GIL, do so between bb_to_python_state
@@ -48,8 +48,7 @@ int bb_to_python_state(void)
     return has_states() ? bb.runtime.jl_gc_safe_enter() : -1;
 }
 
-/* May wait for a collection to end. Throws no InterruptException: on the main thread the callers are in a
- * region where signals are deferred (signals.jl). */
+/* May wait for a collection to end. No InterruptException comes here: `interruptible` is not set. */
 void bb_to_julia_state(int state)
 {
     if (state >= 0)
@@ -59,20 +58,24 @@ void bb_to_julia_state(int state)
 /* The one call into Julia. On the calling thread, with the GIL. */
 int bb_enter(void *f, bb_value *args, int64_t nargs, PyObject *kwnames, bb_value *result)
 {
+    const int on_main = bb_on_main_thread();
     char *frame = bb.frame;
     int r;
-    if (bb.attention)
-        bb_attend();
-    bb.frame = __builtin_frame_address(0);
+    if (on_main) {
+        if (bb.attention)
+            bb_attend();
+        bb.frame = __builtin_frame_address(0);
+    }
     if (!bb.any_thread && bb.several_threads) {
         bb.runtime.jl_gc_safe_leave(0);
         r = bb.entry(f, args, nargs, kwnames, result);
         bb.runtime.jl_gc_safe_enter();
     } else
         r = bb.entry(f, args, nargs, kwnames, result);
-    bb.frame = frame;
-    if (bb.requested)
-        bb_interrupted();
+    if (on_main) {
+        bb.frame = frame;
+        bb.requested = bb.threw = 0; /* what was to be interrupted is over */
+    }
     return r;
 }
 

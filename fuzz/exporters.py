@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import mmap
 
+from tests.pybuffer import exporting_type
+
 PAGE = mmap.PAGESIZE
 CANARY = b"\xa5"
 INT64 = range(-(2**63), 2**63)
@@ -38,67 +40,16 @@ class Block:
         assert rest == CANARY * len(rest), "bytes outside of the block were written"
 
 
-class PyBuffer(ctypes.Structure):
-    _fields_ = [
-        ("buf", ctypes.c_void_p),
-        ("obj", ctypes.c_void_p),
-        ("len", ctypes.c_ssize_t),
-        ("itemsize", ctypes.c_ssize_t),
-        ("readonly", ctypes.c_int),
-        ("ndim", ctypes.c_int),
-        ("format", ctypes.c_char_p),
-        ("shape", ctypes.POINTER(ctypes.c_ssize_t)),
-        ("strides", ctypes.POINTER(ctypes.c_ssize_t)),
-        ("suboffsets", ctypes.POINTER(ctypes.c_ssize_t)),
-        ("internal", ctypes.c_void_p),
-    ]
-
-
-class _Slot(ctypes.Structure):
-    _fields_ = [("slot", ctypes.c_int), ("function", ctypes.c_void_p)]
-
-
-class _Spec(ctypes.Structure):
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("basicsize", ctypes.c_int),
-        ("itemsize", ctypes.c_int),
-        ("flags", ctypes.c_uint),
-        ("slots", ctypes.POINTER(_Slot)),
-    ]
-
-
-@ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(PyBuffer), ctypes.c_int)
-def _getbuffer(self, view, flags):
-    v = view.contents
+def _fill(self, view):
     for name, value in self.answer.items():
-        setattr(v, name, value)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
-    v.obj, v.internal = id(self), None
-    self.exports += 1
-    return 0
-
-
-@ctypes.PYFUNCTYPE(None, ctypes.py_object, ctypes.POINTER(PyBuffer))
-def _releasebuffer(self, view):
-    self.exports -= 1
-
-
-_slots = (_Slot * 3)(
-    _Slot(1, ctypes.cast(_getbuffer, ctypes.c_void_p)),  # Py_bf_getbuffer
-    _Slot(2, ctypes.cast(_releasebuffer, ctypes.c_void_p)),
-)
-_flags = 1 << 18 | 1 << 10  # Py_TPFLAGS_DEFAULT (have version tag), Py_TPFLAGS_BASETYPE
-_spec = _Spec(b"fuzz.Exporting", object.__basicsize__, 0, _flags, _slots)
-_make_type = ctypes.pythonapi.PyType_FromSpec
-_make_type.restype = ctypes.py_object
+        setattr(view, name, value)
 
 
 def integers(values):
     return None if values is None else (ctypes.c_ssize_t * max(len(values), 1))(*values)
 
 
-class Exporter(_make_type(ctypes.byref(_spec))):
+class Exporter(exporting_type("fuzz.Exporting", _fill)):
     """Answers every request with these fields; `exports` counts the buffers that are held."""
 
     def __init__(self, buf, len, itemsize, ndim, format, shape, strides, suboffsets, readonly):

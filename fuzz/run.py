@@ -73,7 +73,7 @@ def engine(target: str, arguments: list[str]) -> None:
     libfuzzer = ctypes.CDLL(str(core), ctypes.RTLD_GLOBAL)
     import atheris
 
-    sys.path[:0] = [str(BUILD), str(HERE)]
+    sys.path[:0] = [str(BUILD), str(HERE), str(HERE.parent)]
     with atheris.instrument_imports(include=["bufferbridge._formats"]):
         import bufferbridge._formats
     import targets

@@ -20,6 +20,7 @@ from typing import Any
 import bufferbridge as bb
 
 from .conftest import collect_both
+from .pybuffer import PyBuffer
 
 # Set for the long form of what takes a choice of cases otherwise.
 STRESS = bool(os.environ.get("BUFFERBRIDGE_STRESS"))
@@ -220,22 +221,6 @@ def build_liar(folder: Path) -> None:
         [*compiler(), *shared, f"-I{include}", "-o", str(folder / "liar.so"), str(source)],
         check=True,
     )
-
-
-class PyBuffer(ctypes.Structure):
-    _fields_ = [
-        ("buf", ctypes.c_void_p),
-        ("obj", ctypes.c_void_p),
-        ("len", ctypes.c_ssize_t),
-        ("itemsize", ctypes.c_ssize_t),
-        ("readonly", ctypes.c_int),
-        ("ndim", ctypes.c_int),
-        ("format", ctypes.c_char_p),
-        ("shape", ctypes.POINTER(ctypes.c_ssize_t)),
-        ("strides", ctypes.POINTER(ctypes.c_ssize_t)),
-        ("suboffsets", ctypes.POINTER(ctypes.c_ssize_t)),
-        ("internal", ctypes.c_void_p),
-    ]
 
 
 NULL = None  # of shape, strides and suboffsets

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 
 import bufferbridge as bb
 
+from .pybuffer import exporting_type
+
 tb = pytest.importorskip("_testbuffer")
 
 identity = bb.Base.identity
@@ -65,68 +67,13 @@ def layout(format_, itemsize):
 
 # --------------------------------------------------------- exporters with any format
 #
-# _testbuffer knows the formats of the struct module only, so this type gets its bf_getbuffer by
-# ctypes.
-
-
-class PyBuffer(ctypes.Structure):
-    _fields_ = [
-        ("buf", ctypes.c_void_p),
-        ("obj", ctypes.c_void_p),
-        ("len", ctypes.c_ssize_t),
-        ("itemsize", ctypes.c_ssize_t),
-        ("readonly", ctypes.c_int),
-        ("ndim", ctypes.c_int),
-        ("format", ctypes.c_char_p),
-        ("shape", ctypes.POINTER(ctypes.c_ssize_t)),
-        ("strides", ctypes.POINTER(ctypes.c_ssize_t)),
-        ("suboffsets", ctypes.POINTER(ctypes.c_ssize_t)),
-        ("internal", ctypes.c_void_p),
-    ]
-
-
-class Slot(ctypes.Structure):
-    _fields_ = [("slot", ctypes.c_int), ("function", ctypes.c_void_p)]
-
-
-class Spec(ctypes.Structure):
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("basicsize", ctypes.c_int),
-        ("itemsize", ctypes.c_int),
-        ("flags", ctypes.c_uint),
-        ("slots", ctypes.POINTER(Slot)),
-    ]
-
-
-@ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(PyBuffer), ctypes.c_int)
-def _getbuffer(self, view, flags):
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
-    v = view.contents
-    v.buf, v.obj, v.len = ctypes.addressof(self.memory), id(self), len(self.memory)
+def _fill(self, v):
+    v.buf, v.len = ctypes.addressof(self.memory), len(self.memory)
     v.itemsize, v.readonly, v.ndim, v.format = self.itemsize, 0, 1, self.format
-    v.shape, v.strides, v.suboffsets, v.internal = self.shape, None, None, None
-    self.exports += 1
-    return 0
+    v.shape, v.strides, v.suboffsets = self.shape, None, None
 
 
-@ctypes.PYFUNCTYPE(None, ctypes.py_object, ctypes.POINTER(PyBuffer))
-def _releasebuffer(self, view):
-    self.exports -= 1
-
-
-PY_BF_GETBUFFER, PY_BF_RELEASEBUFFER = 1, 2
-TPFLAGS = 1 << 18 | 1 << 10  # Py_TPFLAGS_DEFAULT (have version tag), Py_TPFLAGS_BASETYPE
-_slots = (Slot * 3)(
-    Slot(PY_BF_GETBUFFER, ctypes.cast(_getbuffer, ctypes.c_void_p)),
-    Slot(PY_BF_RELEASEBUFFER, ctypes.cast(_releasebuffer, ctypes.c_void_p)),
-)
-_spec = Spec(b"tests.Exporting", object.__basicsize__, 0, TPFLAGS, _slots)
-_make_type = ctypes.pythonapi.PyType_FromSpec
-_make_type.restype = ctypes.py_object
-
-
-class Exporter(_make_type(ctypes.byref(_spec))):
+class Exporter(exporting_type("tests.Exporting", _fill)):
     """Items of any format and itemsize; `exports` counts the buffers that are held."""
 
     def __init__(self, format_, itemsize, data=None):

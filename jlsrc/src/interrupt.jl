@@ -21,14 +21,27 @@ end
 
 @inline resume!(was::Int64) = was == 0 ? nothing : setinterruptible!(was)
 
+"Runs `f()`, which must not be left half done, without interrupts."
+@inline function uninterrupted(f)
+    was = pause!()
+    try
+        return f()
+    finally
+        resume!(was)
+    end
+end
+
 "Runs Python's handlers if a SIGINT came that they have not seen, and throws what they raise. With the GIL."
 @inline checksignals() = unsafe_load(statefield(Int64, STATE_NOTICED)) == 0 ? nothing : runhandlers()
 
 @noinline runhandlers() = @api(check_signals()::Cint) == 0 ? nothing : throwpython()
 
+# C has its address, this keeps it.
+const WAKER = Ref{Base.AsyncCondition}()
+
 # Wakes with each Ctrl-C that concerns Julia.
 function watchinterrupts()
-    async = Base.AsyncCondition()
+    async = WAKER[] = Base.AsyncCondition()
     @api set_waker(async.handle::Ptr{Cvoid})::Cvoid
     @async while isopen(async)
         try

@@ -24,8 +24,7 @@ const PENDING = Ref(false)
 const LARGE = 1 << 16
 
 function Base.unsafe_write(s::PythonStream, p::Ptr{UInt8}, n::UInt)
-    was = pause!() # the lock must not stay taken
-    try
+    uninterrupted() do # the lock must not stay taken
         lock(s.lock) do
             old = length(s.pending)
             resize!(s.pending, old + n)
@@ -35,8 +34,6 @@ function Base.unsafe_write(s::PythonStream, p::Ptr{UInt8}, n::UInt)
         # The end of a line is rarely far from the end of what is written.
         line = n > 0 && any(i -> unsafe_load(p, i) == UInt8('\n'), max(1, Int(n) - 200):Int(n))
         (line || length(s.pending) > LARGE) && deliver(s)
-    finally
-        resume!(was)
     end
     return Int(n)
 end
@@ -47,15 +44,7 @@ function Base.write(s::PythonStream, b::UInt8)
     return 1
 end
 
-function Base.flush(s::PythonStream)
-    was = pause!()
-    try
-        deliver(s, true)
-    finally
-        resume!(was)
-    end
-    return nothing
-end
+Base.flush(s::PythonStream) = (uninterrupted(() -> deliver(s, true)); nothing)
 Base.isopen(::PythonStream) = true
 Base.close(::PythonStream) = nothing
 Base.isreadable(::PythonStream) = false
