@@ -66,7 +66,8 @@ def layout(format_, itemsize):
 
 
 # --------------------------------------------------------- exporters with any format
-#
+
+
 def _fill(self, v):
     v.buf, v.len = ctypes.addressof(self.memory), len(self.memory)
     v.itemsize, v.readonly, v.ndim, v.format = self.itemsize, 0, 1, self.format
