@@ -32,6 +32,8 @@ static PyObject *api_str(const char *s, int64_t n)
 
 static PyObject *api_bigint(const char *hex) { return PyLong_FromString(hex, NULL, 16); }
 
+static PyObject *api_new_export(const bb_export *e) IN_PYTHON(PyObject *, bb_new_export(e))
+
 static PyObject *api_box(bb_value *v) { return bb_to_python(v); }
 
 static PyObject *api_tuple_new(int64_t n) IN_PYTHON(PyObject *, PyTuple_New(n))
@@ -133,22 +135,68 @@ static PyObject *api_dir(PyObject *o) IN_PYTHON(PyObject *, PyObject_Dir(o))
 static PyObject *api_repr(PyObject *o, int64_t plain)
     IN_PYTHON(PyObject *, plain ? PyObject_Str(o) : PyObject_Repr(o))
 
-/* Calls f with n positional values and those of the tuple of names kwnames (or NULL): new result.
- * Takes all of args. */
-static PyObject *call_(PyObject *f, PyObject **args, int64_t n, PyObject *kwnames)
+/* Calls f with n values, whose objects it takes; the last ones belong to the names in the tuple kwnames (or
+ * NULL). 0: *result is the value, and there is nothing to clear; 1: it has to be cleared; -1: exception; -2:
+ * the thread has not the GIL, and nothing was done. */
+enum { STACK_OBJECTS = 8 };
+
+static int call_(PyObject *f, bb_value *args, int64_t n, PyObject *kwnames, bb_value *result)
 {
-    PyObject *r = NULL;
-    if (Py_EnterRecursiveCall(" in a callback from Julia") == 0) {
-        r = PyObject_Vectorcall(f, args, (size_t)(n - (kwnames ? PyTuple_GET_SIZE(kwnames) : 0)),
-                                kwnames);
-        Py_LeaveRecursiveCall();
-    }
-    for (int64_t i = 0; i < n; i++)
-        Py_DECREF(args[i]);
-    return r;
+    PyObject *stack[1 + STACK_OBJECTS], **objects = stack, *r = NULL;
+    int64_t made = 0;
+    int status = -1;
+
+    if (n > STACK_OBJECTS && (objects = PyMem_Malloc((size_t)(1 + n) * sizeof *objects)) == NULL) {
+        PyErr_NoMemory();
+        objects = stack;
+    } else
+        for (; made < n; made++)
+            if ((objects[1 + made] = bb_to_python(&args[made])) == NULL)
+                break;
+    if (made == n) {
+        if (Py_EnterRecursiveCall(" in a callback from Julia") == 0) {
+            /* The callee may use the place before the arguments, as for a bound method's self. */
+            size_t positional = (size_t)(n - (kwnames ? PyTuple_GET_SIZE(kwnames) : 0));
+            r = PyObject_Vectorcall(f, objects + 1, positional | PY_VECTORCALL_ARGUMENTS_OFFSET, kwnames);
+            Py_LeaveRecursiveCall();
+        }
+    } else
+        for (int64_t i = made; i < n; i++) /* those that were not come to */
+            if (args[i].tag == BB_OBJECT)
+                Py_DECREF(args[i].a.p);
+    for (int64_t i = 1; i <= made; i++)
+        Py_DECREF(objects[i]);
+    if (objects != stack)
+        PyMem_Free(objects);
+    if (r == NULL)
+        return -1;
+    status = bb_from_python(r, result);
+    if (status == 0) {
+        if (PyLong_CheckExact(r) || PyFloat_CheckExact(r) || r == Py_None || PyBool_Check(r) ||
+            PyComplex_CheckExact(r)) {
+            if (result->owner != NULL)
+                status = 1;
+        } else {
+            status = 1;
+            if (result->owner == NULL) {
+                result->owner = r;
+                return status;
+            }
+        }
+    } else
+        bb_value_clear(result);
+    Py_DECREF(r);
+    return status;
 }
-static PyObject *api_call(PyObject *f, PyObject **args, int64_t n, PyObject *kwnames)
-    IN_PYTHON(PyObject *, call_(f, args, n, kwnames))
+static int api_call(PyObject *f, bb_value *args, int64_t n, PyObject *kwnames, bb_value *result)
+{
+    if (!bb_has_gil && !PyGILState_Check())
+        return -2;
+    int state = bb_to_python_state();
+    int status = call_(f, args, n, kwnames, result);
+    bb_to_julia_state(state);
+    return status;
+}
 
 /* Callbacks may come on any thread, with or without the GIL; threads of Julia's go on running while
  * Python ends, and must not enter it any more (-1). */
@@ -361,6 +409,7 @@ static void api_set_facts(int64_t any_thread, int64_t threads, int64_t length_of
 {
     bb.any_thread = any_thread != 0;
     bb.several_threads = threads > 1;
+    bb.states_by_hand = bb.several_threads && !bb.any_thread;
     bb.length_offset = length_offset;
     bb.flags_offset = flags_offset;
     bb.shared_mask = shared_mask;
@@ -373,7 +422,7 @@ static bb_state *api_state(void) { return &bb; }
 
 #define F(name) {#name, (void *)api_##name}
 static const struct { const char *name; void *function; } functions[] = {
-    F(str), F(bigint), F(box), F(tuple_new), F(tuple_set), F(list_new), F(list_set), F(namedtuple),
+    F(str), F(bigint), F(box), F(new_export), F(tuple_new), F(tuple_set), F(list_new), F(list_set), F(namedtuple),
     F(unbox), F(acquire), F(clear), F(length), F(item), F(items), F(object_item), F(is_tuple), F(is_list), F(getattr), F(setattr), F(dir),
     F(repr), F(call), F(gil_ensure), F(gil_release), F(gil_held), F(gil_give_up), F(gil_regain), F(enter_recursion),
     F(leave_recursion), F(hold), F(decref), F(incref),

@@ -3,7 +3,7 @@
  * CPython's side of the bridge is here, Julia's side is in jlsrc/. The two meet in three places only:
  *
  *   bb_value   one value on its way between the languages, a plain struct that both know
- *   bb_entry   the one way into Julia: call a Julia object with bb_values (through bb_enter)
+ *   bb_entry   the way into Julia: call a Julia object with bb_values (through bb_enter)
  *   bb_api     the functions (by name) that Julia may call; see api.c
  *
  * Everything here is protected by the GIL, except what says "any thread".
@@ -14,6 +14,17 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
+#if PY_VERSION_HEX < 0x030B0000
+#include <longintrepr.h>
+#endif
+
+/* Thread-local variables of a library that is loaded at run time: in the block that each thread has from the
+ * start, where they are read in one instruction. There is room for a few words; see tls.c. */
+#ifdef __linux__
+#define BB_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
+#else
+#define BB_THREAD_LOCAL _Thread_local
+#endif
 
 #if PY_VERSION_HEX < 0x030A0000
 static inline PyObject *Py_NewRef(PyObject *o)
@@ -60,6 +71,26 @@ typedef struct {
 int bb_from_python(PyObject *o, bb_value *v);   /* 0, or -1 with an exception set */
 PyObject *bb_to_python(bb_value *v);            /* new reference; takes what v owns */
 void bb_value_clear(bb_value *v);               /* drop what v still owns */
+
+/* Numbers, None, text and Julia objects: if it has no owner either, there is nothing to drop, and making it
+ * has run no Python code. */
+static inline int bb_is_plain(const bb_value *v) { return v->tag <= BB_JULIA && v->owner == NULL; }
+
+/* The value of an int of one digit, which is most of them. 0: it has more. */
+static inline int bb_small_int(PyObject *o, int64_t *value)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    if (!PyUnstable_Long_IsCompact((PyLongObject *)o))
+        return 0;
+    *value = PyUnstable_Long_CompactValue((PyLongObject *)o);
+#else
+    Py_ssize_t size = Py_SIZE(o);
+    if (size < -1 || size > 1)
+        return 0;
+    *value = size == 0 ? 0 : size * (int64_t)((PyLongObject *)o)->ob_digit[0];
+#endif
+    return 1;
+}
 
 /* ------------------------------------------------------- scalar elements */
 
@@ -217,6 +248,14 @@ typedef struct {
 enum bb_class { BB_CLASS_VALUE = 0, BB_CLASS_FUNCTION = 1, BB_CLASS_MODULE = 2, BB_CLASS_ARRAY = 3 };
 
 extern PyTypeObject *bb_types[4];
+/* A JuliaFunction, with the code that was compiled for the kinds of arguments it is called with; see call.c. */
+typedef struct {
+    bb_julia base;
+    int64_t signature;    /* of the latest calls */
+    int64_t calls;        /* of that signature in a row */
+    struct bb_code *code; /* for that signature, or NULL. Kept for ever, by Julia */
+} bb_function;
+
 int bb_make_value_types(PyObject *namespace_);
 int bb_make_array_type(PyObject *namespace_);
 PyObject *bb_new_julia(int class_, void *jl, int64_t slot);
@@ -224,6 +263,7 @@ PyObject *bb_new_array(void *jl, int64_t slot);
 void bb_init_julia(bb_julia *self, void *jl, int64_t slot);
 void bb_dealloc_julia(PyObject *self);
 PyObject *bb_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames);
+PyObject *bb_function_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames);
 int bb_array_current(bb_array *self); /* 0: the descriptor is true, and the memory there; -1: exception */
 int bb_array_usable(bb_array *self);  /* 0: Julia code may use the array; -1: exception */
 int bb_array_not_shared(bb_array *self); /* -1, with the BufferError that says why */
@@ -243,17 +283,39 @@ static inline int bb_is_julia(PyObject *o)
 /* ---------------------------------------------------------------- Julia */
 
 /* Calls f(args...) in Julia. 0: *result is set; -1: a Python exception is set. kwnames is a tuple of
- * str or NULL; the last values belong to its names, as in the vectorcall protocol. */
-typedef int (*bb_entry)(void *f, bb_value *args, int64_t nargs, PyObject *kwnames, bb_value *result);
+ * str or NULL; the last values belong to its names, as in the vectorcall protocol. level: on the main thread
+ * how many calls it is in, with this one; -1 on others. */
+typedef int (*bb_entry)(void *f, bb_value *args, int64_t nargs, PyObject *kwnames, bb_value *result,
+                        int64_t level);
+
+/* An entry that Julia compiled for one function and one signature; jlsrc/src/compiled.jl fills it in. */
+typedef struct bb_code {
+    bb_entry entry;
+    const volatile size_t *valid; /* SIZE_MAX as long as no definition has changed that the code relies on */
+    int64_t leaf;                 /* it ends soon, throws nothing, and neither allocates nor calls Python */
+} bb_code;
 
 /* Julia functions that slots of our types call, by name in bb_set_helper. */
 enum bb_helper {
     BB_H_GETATTR, BB_H_SETATTR, BB_H_DIR, BB_H_REPR, BB_H_STR, BB_H_HASH, BB_H_COMPARE,
     BB_H_LENGTH, BB_H_GETITEM, BB_H_SETITEM, BB_H_CONTAINS, BB_H_ITERATE, BB_H_TRUTH,
     BB_H_ARRAY_GET, BB_H_ARRAY_SET, BB_H_ARRAY_REFRESH, BB_H_ARRAY_TRIM,
-    BB_H_ARRAY_WHY, BB_H_WRAP, BB_H_BORROW,
+    BB_H_ARRAY_WHY, BB_H_WRAP, BB_H_BORROW, BB_H_COMPILE, BB_H_RECOMPILE,
     BB_H_COUNT
 };
+
+/* A typed export (export.c). Julia writes this, and keeps for ever what it points to. */
+enum { BB_EXPORT_ARGS = 32 };
+enum bb_export_kind { BB_EXPORT_ANY = 0, BB_EXPORT_INT = 1, BB_EXPORT_FLOAT = 2, BB_EXPORT_BOOL = 3,
+                      BB_EXPORT_COMPLEX = 4 };
+
+typedef struct {
+    void *object;           /* Julia's description, which can be called and checks its arguments */
+    const char *name, *module, *doc;
+    int64_t required, count; /* how many arguments it takes */
+    const uint8_t *kinds;   /* of each argument */
+    bb_code *codes;         /* for each number of arguments, from `required` on */
+} bb_export;
 
 enum bb_status { BB_NOT_STARTED = 0, BB_RUNNING = 1, BB_STOPPED = 2, BB_FORKED = 3 };
 
@@ -296,6 +358,7 @@ typedef struct {
     int stopping;         /* Julia's exit hooks have begun */
     int any_thread;       /* Julia 1.9 and later let every thread in */
     int several_threads;  /* Julia was started with more than one */
+    int states_by_hand;   /* and calls don't change the gc state by themselves */
     volatile int attention; /* the next call has to look after the signals (bb_attend) */
     bb_runtime runtime;
     void *waker;          /* a uv_async_t: wakes the task that interrupts those that wait. A global of
@@ -304,7 +367,6 @@ typedef struct {
     volatile int idles;   /* they were told */
     char *frame;          /* the C stack at the latest call of the main thread */
     char *image;          /* Julia's system image, as /proc/self/maps names it; kept for ever */
-    unsigned long thread; /* the thread that started Julia */
     bb_entry entry;
     void *helpers[BB_H_COUNT];
     int64_t python_objects, pinned_buffers, exports;
@@ -323,13 +385,19 @@ int bb_not_ready(void);              /* sets the exception that says why Julia c
 int bb_call_helper(enum bb_helper h, bb_value *args, int64_t n, bb_value *result);
 void *bb_api_function(const char *name);
 
-static inline int bb_on_main_thread(void) { return PyThread_get_thread_ident() == bb.thread; }
+extern BB_THREAD_LOCAL int bb_is_main; /* this is the thread that started Julia */
+extern BB_THREAD_LOCAL int bb_has_gil; /* it is in Julia, called from Python, and has the GIL */
+static inline int bb_on_main_thread(void) { return bb_is_main; }
+
+void bb_offer_tls(void);             /* before Julia is loaded */
+PyObject *bb_call(void *f, PyObject *const *args, Py_ssize_t n, PyObject *kwnames, bb_function *function);
+PyObject *bb_new_export(const bb_export *description);
 
 /* threads.c */
 int bb_set_runtime(const char *name, void *address);
 int bb_to_python_state(void);        /* before Python code runs on a thread that is in Julia */
 void bb_to_julia_state(int state);   /* and after */
-int bb_enter(void *f, bb_value *args, int64_t nargs, PyObject *kwnames, bb_value *result);
+int bb_enter(bb_entry entry, void *f, bb_value *args, int64_t nargs, PyObject *kwnames, bb_value *result);
 int64_t bb_take_gil(void);
 void bb_drop_gil(int64_t state);
 int64_t bb_give_gil_up(void);
@@ -347,6 +415,16 @@ static inline int bb_ready(void)
 {
     return bb.status == BB_RUNNING &&
            (bb.any_thread || bb_on_main_thread());
+}
+
+/* As bb_enter, for code that is a leaf: it can't be interrupted, and need not, and nobody can see it run. */
+static inline void bb_call_leaf(bb_entry entry, void *f, bb_value *args, bb_value *result)
+{
+    if (bb.states_by_hand)
+        bb.runtime.jl_gc_safe_leave(0);
+    entry(f, args, 0, NULL, result, 0);
+    if (bb.states_by_hand)
+        bb.runtime.jl_gc_safe_enter();
 }
 
 #endif

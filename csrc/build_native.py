@@ -14,6 +14,8 @@ SOURCES = [
     "acquire",
     "api",
     "borrow",
+    "call",
+    "export",
     "getbuffer",
     "held",
     "juliaarray",
@@ -22,6 +24,7 @@ SOURCES = [
     "signals",
     "state",
     "threads",
+    "tls",
     "values",
 ]
 
@@ -58,7 +61,7 @@ ffibuilder.set_source(
     # The limited API has buffers only from Python 3.11 and vectorcall only from 3.12.
     define_macros=[("_CFFI_NO_LIMITED_API", None)],
     py_limited_api=False,
-    extra_compile_args=["-std=gnu11", "-O2", "-fvisibility=hidden"],
+    extra_compile_args=["-std=gnu11", "-O2", "-fvisibility=hidden", "-fno-plt"],
     libraries=["dl", "pthread"],
 )
 

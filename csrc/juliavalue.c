@@ -23,10 +23,12 @@ void bb_init_julia(bb_julia *self, void *jl, int64_t slot)
 
 PyObject *bb_new_julia(int class_, void *jl, int64_t slot)
 {
-    bb_julia *self = PyObject_New(bb_julia, bb_types[class_]);
+    bb_julia *self = (bb_julia *)PyType_GenericAlloc(bb_types[class_], 0);
     if (self == NULL)
         return NULL;
     bb_init_julia(self, jl, slot);
+    if (class_ == BB_CLASS_FUNCTION)
+        self->vectorcall = bb_function_vectorcall;
     return (PyObject *)self;
 }
 
@@ -60,7 +62,7 @@ void bb_dealloc_julia(PyObject *o)
         bb_loan_drop(loan); /* last: it may run any code */
 }
 
-/* ---------------------------------------------------------------- calls */
+/* ------------------------------------------------------- asking Julia */
 
 int bb_not_ready(void)
 {
@@ -84,69 +86,6 @@ int bb_not_ready(void)
     return -1;
 }
 
-enum { STACK_VALUES = 8 };
-
-static PyObject *call_julia(void *f, PyObject *const *args, Py_ssize_t n, PyObject *kwnames)
-{
-    bb_value stack[STACK_VALUES], *values = stack, result;
-    Py_ssize_t converted = 0;
-    PyObject *out = NULL;
-    int failed = 0;
-
-    if (n > STACK_VALUES && (values = PyMem_Malloc((size_t)n * sizeof *values)) == NULL)
-        return PyErr_NoMemory();
-    for (; converted < n; converted++)
-        if (bb_from_python(args[converted], &values[converted]) < 0) {
-            bb_value_clear(&values[converted]);
-            failed = 1;
-            break;
-        }
-    /* Converting an argument may run Python code that resizes a Vector of which an argument before it
-     * is a view. */
-    for (Py_ssize_t i = 0; !failed && i + 1 < n; i++)
-        if (Py_TYPE(args[i]) == bb_types[BB_CLASS_ARRAY] && bb_array_usable((bb_array *)args[i]) < 0)
-            failed = 1;
-    if (!failed) {
-        result.owner = NULL;
-        if (bb_enter(f, values, n, kwnames, &result) == 0)
-            out = bb_to_python(&result);
-    }
-    for (Py_ssize_t i = 0; i < converted; i++)
-        if (values[i].owner != NULL || values[i].tag == BB_BUFFER || values[i].tag == BB_ITEM)
-            bb_value_clear(&values[i]);
-    if (values != stack)
-        PyMem_Free(values);
-    bb_drain();
-    return out;
-}
-
-PyObject *bb_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
-{
-    Py_ssize_t n = PyVectorcall_NARGS(nargsf);
-    if (!bb_ready()) {
-        bb_not_ready();
-        return NULL;
-    }
-    if (kwnames != NULL) {
-        Py_ssize_t k = PyTuple_GET_SIZE(kwnames);
-        if (k == 0)
-            kwnames = NULL;
-        n += k;
-    }
-    return call_julia(((bb_julia *)self)->jl, args, n, kwnames);
-}
-
-int bb_call_helper(enum bb_helper h, bb_value *args, int64_t n, bb_value *result)
-{
-    int r;
-    if (!bb_ready())
-        return bb_not_ready();
-    result->owner = NULL;
-    r = bb_enter(bb.helpers[h], args, n, NULL, result);
-    bb_drain();
-    return r;
-}
-
 /* A helper applied to self and Python objects. */
 static PyObject *helper(enum bb_helper h, PyObject *self, PyObject *a, PyObject *b)
 {
@@ -155,7 +94,7 @@ static PyObject *helper(enum bb_helper h, PyObject *self, PyObject *a, PyObject 
         bb_not_ready();
         return NULL;
     }
-    return call_julia(bb.helpers[h], args, 1 + (a != NULL) + (b != NULL), NULL);
+    return bb_call(bb.helpers[h], args, 1 + (a != NULL) + (b != NULL), NULL, NULL);
 }
 
 /* ---------------------------------------------------------------- slots */
@@ -409,7 +348,7 @@ static PyType_Slot module_slots[] = {
 
 static PyType_Spec specs[] = {
     {"bufferbridge.JuliaValue", sizeof(bb_julia), 0, FLAGS | Py_TPFLAGS_BASETYPE, value_slots},
-    {"bufferbridge.JuliaFunction", sizeof(bb_julia), 0, FLAGS, function_slots},
+    {"bufferbridge.JuliaFunction", sizeof(bb_function), 0, FLAGS, function_slots},
     {"bufferbridge.JuliaModule", sizeof(bb_julia), 0, FLAGS, module_slots},
 };
 

@@ -245,9 +245,11 @@ static void in_child(void)
 int bb_boot(const char *libjulia, const char *bindir, const char *image, int argc, char **argv,
             const char *code, uint64_t *results, char *error, size_t error_size)
 {
-    void *lib = dlopen(libjulia, RTLD_NOW | RTLD_GLOBAL);
+    void *lib;
     char *text;
 
+    bb_offer_tls();
+    lib = dlopen(libjulia, RTLD_NOW | RTLD_GLOBAL);
     message = error;
     message_size = error_size;
     error[0] = 0;
@@ -277,7 +279,7 @@ int bb_boot(const char *libjulia, const char *bindir, const char *image, int arg
         return -1;
     }
     snprintf(text, size, code, (void *)bb_api_function, (void *)report, (void *)results);
-    bb.thread = PyThread_get_thread_ident();
+    bb_is_main = 1;
     eval(text);
     free(text);
     if (error[0] != 0)

@@ -55,23 +55,31 @@ void bb_to_julia_state(int state)
         bb.runtime.jl_gc_safe_leave((int8_t)state);
 }
 
-/* The one call into Julia. On the calling thread, with the GIL. */
-int bb_enter(void *f, bb_value *args, int64_t nargs, PyObject *kwnames, bb_value *result)
+BB_THREAD_LOCAL int bb_is_main;
+BB_THREAD_LOCAL int bb_has_gil;
+
+/* A call into Julia. On the calling thread, with the GIL. */
+int bb_enter(bb_entry entry, void *f, bb_value *args, int64_t nargs, PyObject *kwnames, bb_value *result)
 {
-    const int on_main = bb_on_main_thread();
+    const int on_main = bb_on_main_thread(), had_gil = bb_has_gil;
     char *frame = bb.frame;
+    int64_t level = -1;
     int r;
+
     if (on_main) {
         if (bb.attention)
             bb_attend();
         bb.frame = __builtin_frame_address(0);
+        bb.calls++;
+        level = ++bb.depth;
     }
-    if (!bb.any_thread && bb.several_threads) {
+    bb_has_gil = 1;
+    if (bb.states_by_hand)
         bb.runtime.jl_gc_safe_leave(0);
-        r = bb.entry(f, args, nargs, kwnames, result);
+    r = entry(f, args, nargs, kwnames, result, level);
+    if (bb.states_by_hand)
         bb.runtime.jl_gc_safe_enter();
-    } else
-        r = bb.entry(f, args, nargs, kwnames, result);
+    bb_has_gil = had_gil;
     if (on_main) {
         bb.frame = frame;
         bb.requested = bb.threw = 0; /* what was to be interrupted is over */
@@ -119,6 +127,7 @@ int64_t bb_give_gil_up(void)
 {
     if (bb.status != BB_RUNNING || !PyGILState_Check())
         return 0;
+    bb_has_gil = 0;
     PyEval_SaveThread();
     return 1;
 }
@@ -134,6 +143,7 @@ void bb_regain_gil(void)
         wait_for_ever();
     waiting++;
     PyEval_RestoreThread(PyGILState_GetThisThreadState());
+    bb_has_gil = 1;
     waiting--;
     if (bb.status != BB_RUNNING) { /* meanwhile */
         PyEval_SaveThread();

@@ -215,8 +215,12 @@ int bb_from_python(PyObject *o, bb_value *v)
 {
     v->owner = NULL;
     v->tag = BB_NONE; /* nothing to clear if what follows fails */
-    if (PyLong_CheckExact(o))
-        return from_int(o, v);
+    if (PyLong_CheckExact(o)) {
+        if (!bb_small_int(o, &v->a.i))
+            return from_int(o, v);
+        v->tag = BB_INT;
+        return 0;
+    }
     if (PyFloat_CheckExact(o)) {
         v->tag = BB_FLOAT;
         v->a.d = PyFloat_AS_DOUBLE(o);
@@ -239,8 +243,12 @@ int bb_from_python(PyObject *o, bb_value *v)
         v->a.i = o == Py_True;
         return 0;
     }
-    if (PyComplex_CheckExact(o))
-        return from_complex(o, v);
+    if (PyComplex_CheckExact(o)) {
+        v->tag = BB_COMPLEX;
+        v->a.d = ((PyComplexObject *)o)->cval.real;
+        v->b.d = ((PyComplexObject *)o)->cval.imag;
+        return 0;
+    }
     if (PyTuple_CheckExact(o))
         return set_object(v, BB_TUPLE, o, PyTuple_GET_SIZE(o));
     return from_other(o, v);
@@ -255,6 +263,7 @@ PyObject *bb_to_python(bb_value *v)
     case BB_UINT: return PyLong_FromUnsignedLongLong((uint64_t)v->a.i);
     case BB_FLOAT: return PyFloat_FromDouble(v->a.d);
     case BB_COMPLEX: return PyComplex_FromDoubles(v->a.d, v->b.d);
+    case BB_STR: return PyUnicode_DecodeUTF8(v->a.p, (Py_ssize_t)v->b.i, "surrogateescape");
     case BB_OBJECT: return (PyObject *)v->a.p;
     }
     PyErr_Format(PyExc_SystemError, "bufferbridge: a value of unknown kind %lld came from Julia",

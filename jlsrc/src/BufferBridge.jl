@@ -37,6 +37,8 @@ The files, in the order in which they build on each other:
 | `slots.jl`      | attributes, display, comparison and iteration of Julia objects        |
 | `evaluate.jl`   | `eval` and `include`                                                  |
 | `start.jl`      | the entry from Python, and the start                                  |
+| `compiled.jl`   | entries compiled for one function and one signature                   |
+| `export.jl`     | typed exports                                                         |
 """
 module BufferBridge
 
@@ -44,7 +46,7 @@ using LinearAlgebra: Adjoint, Transpose, transpose
 import Logging
 
 export PyArray, PyStridedArray, PyIndirectArray, PyBorrowedArray, BufferReleased, PyObject, PyException, PyRecord, FixedString, RawBytes, LongDouble,
-       column, recordarray
+       column, recordarray, @pyexport, pyexport
 
 include("compat.jl")
 include("wire.jl")
@@ -72,10 +74,12 @@ include("dtypes.jl")
 include("slots.jl")
 include("evaluate.jl")
 include("start.jl")
+include("compiled.jl")
+include("export.jl")
 
 # What every start needs is inferred (and from Julia 1.9 on compiled) when the package is, and not each time.
 precompile(start, (Ptr{Cvoid},))
-precompile(entry, (Ptr{Cvoid}, Ptr{Value}, Int64, Ptr{Cvoid}, Ptr{Value}))
+precompile(entry, ENTRY_TYPES)
 precompile(evaluate, (String, Module))
 
 end

@@ -203,10 +203,14 @@ some systems, noisy.
 """
 function backtracetext(backtrace)
     frames = StackTraces.StackFrame[]
-    for ip in backtrace
-        found = StackTraces.lookup(ip)
-        any(f -> f.func === :entry && endswith(String(f.file), "start.jl"), found) && break
-        append!(frames, (f for f in found if !f.from_c))
+    for ip in backtrace, f in StackTraces.lookup(ip) # of what is inlined there, the innermost first
+        isentry(f) && return sprint(Base.show_backtrace, frames)
+        f.from_c || push!(frames, f)
     end
     return sprint(Base.show_backtrace, frames)
+end
+
+function isentry(f::StackTraces.StackFrame)
+    file = basename(String(f.file))
+    return file == "start.jl" && f.func === :entry || file == "compiled.jl" && f.func in (:Compiled, :argumentsof)
 end

@@ -34,6 +34,9 @@ end
 "Runs Python's handlers if a SIGINT came that they have not seen, and throws what they raise. With the GIL."
 @inline checksignals() = unsafe_load(statefield(Int64, STATE_NOTICED)) == 0 ? nothing : runhandlers()
 
+"Whether `checksignals` has something to do, on a thread whose interrupts were on before (`was`)."
+@inline signalled(was::Int64) = was != 0 && unsafe_load(statefield(Int64, STATE_NOTICED)) != 0
+
 @noinline runhandlers() = @api(check_signals()::Cint) == 0 ? nothing : throwpython()
 
 # C has its address, this keeps it.

@@ -114,36 +114,93 @@ struct PyFunction <: Function
     object::PyObject
 end
 
-function (f::PyFunction)(args...; kwargs...)
-    callpython(f.object, args, kwargs)
+(f::PyFunction)(args...; kwargs...) = callpython(f.object, args, kwargs)
+(o::PyObject)(args...; kwargs...) = callpython(o, args, kwargs)
+
+# The common way: plain arguments, on a thread that was called from Python and has the GIL. Nothing is allocated
+# for the call, and there is no `try` in it, since nothing can throw before the call is over.
+@inline function callpython(o::PyObject, args::Tuple{Vararg{Lendable}}, kwargs)
+    isempty(kwargs) && connected() && !PENDING[] || return callwith(o, args, kwargs)
+    cell = Ref(ntuple(_ -> NO_VALUE, Val(length(args) + 1)))
+    GC.@preserve o args cell begin
+        v = Ptr{Value}(pointer_from_objref(cell))
+        lendall!(v, args...)
+        result = v + length(args) * sizeof(Value)
+        was = pause!()
+        sticky = stick!(true) # while it is in Python, a task is its thread's
+        status = @api call(pointerof(o)::Ptr{Cvoid}, v::Ptr{Value}, length(args)::Int64, C_NULL::Ptr{Cvoid}, result::Ptr{Value})::Cint
+        sticky || stick!(false)
+        if status == 0 && !signalled(was)
+            x = fromvalue(result)
+            resume!(was)
+            return x
+        end
+        status == CALL_NEEDS_GIL || return finishcall(result, status, was)
+        resume!(was)
+    end
+    return callwith(o, args, kwargs)
 end
 
-function (o::PyObject)(args...; kwargs...)
-    callpython(o, args, kwargs)
+# What api.c's call gives back, besides 0 for a plain result and -1 for an exception.
+const CALL_MUST_CLEAR = 1
+const CALL_NEEDS_GIL = -2
+
+@inline lendall!(v::Ptr{Value}, x, others...) = (lend!(v, x); lendall!(v + sizeof(Value), others...))
+lendall!(::Ptr{Value}) = nothing
+
+@noinline function finishcall(result::Ptr{Value}, status::Cint, was::Int64)
+    try
+        x = callresult(result, status)
+        was == 0 || checksignals()
+        return x
+    finally
+        resume!(was)
+    end
 end
 
-function callpython(o::PyObject, @nospecialize(args::Tuple), kwargs)
+function callresult(result::Ptr{Value}, status::Cint)
+    status < 0 && throwpython()
+    status == CALL_MUST_CLEAR || return fromvalue(result)
+    try
+        return fromvalue(result)
+    finally
+        @api clear(result::Ptr{Value})::Cvoid
+    end
+end
+
+callpython(o::PyObject, @nospecialize(args::Tuple), kwargs) = callwith(o, args, kwargs)
+
+# Any arguments, from any thread.
+@noinline function callwith(o::PyObject, @nospecialize(args::Tuple), kwargs)
     withgil() do
         flushstreams()
-        names = isempty(kwargs) ? C_NULL : topython(Tuple(string(k) for k in keys(kwargs)))
-        try
-            values = Ptr{Cvoid}[]
+        n = length(args) + length(kwargs)
+        cells = fill(NO_VALUE, n + 1)
+        GC.@preserve o args kwargs cells begin
+            v = pointer(cells)
+            names = C_NULL
             try
+                isempty(kwargs) || (names = topython(Tuple(string(k) for k in keys(kwargs))))
+                place = v
                 for x in args
-                    push!(values, topython(x))
+                    lend!(place, x)
+                    place += sizeof(Value)
                 end
-                for x in Base.values(kwargs)
-                    push!(values, topython(x))
+                for x in values(kwargs)
+                    lend!(place, x)
+                    place += sizeof(Value)
                 end
             catch
-                foreach(p -> @api(decref(p::Ptr{Cvoid})::Cvoid), values)
+                for i in 1:n
+                    cells[i].tag == TAG_OBJECT && @api decref(geta(Ptr{Cvoid}, v + (i - 1) * sizeof(Value))::Ptr{Cvoid})::Cvoid
+                end
+                names == C_NULL || @api decref(names::Ptr{Cvoid})::Cvoid
                 rethrow()
             end
-            n = length(values)
-            p = GC.@preserve o values @api call(pointerof(o)::Ptr{Cvoid}, pointer(values)::Ptr{Ptr{Cvoid}}, n::Int64, names::Ptr{Cvoid})::Ptr{Cvoid}
-            return fromnew(p)
-        finally
+            result = v + n * sizeof(Value)
+            status = @api call(pointerof(o)::Ptr{Cvoid}, v::Ptr{Value}, n::Int64, names::Ptr{Cvoid}, result::Ptr{Value})::Cint
             names == C_NULL || @api decref(names::Ptr{Cvoid})::Cvoid
+            return callresult(result, status)
         end
     end
 end

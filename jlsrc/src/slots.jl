@@ -8,11 +8,17 @@ end
 
 function getattr(m::Module, name::String)
     s = Symbol(name)
-    isdefined(m, s) && return getfield(m, s)
+    isdefined(m, s) && return exported(m, s)
     b = bang(name)
-    b === nothing || !isdefined(m, b) || return getfield(m, b)
+    b === nothing || !isdefined(m, b) || return exported(m, b)
     hint = isloadable(name) ? "; to load the package of that name, evaluate \"using $name\" first" : ""
     throw(NoAttribute(UndefVarError(s), "Julia's module $m has no name '$name'$hint"))
+end
+
+# A name of a module: the builtin function, if it is a typed export.
+function exported(m::Module, name::Symbol)
+    e = findexport(m, name)
+    return e === nothing ? getfield(m, name) : builtin(e)
 end
 
 isloadable(name) = Base.identify_package(name) !== nothing

@@ -1,13 +1,13 @@
 # The way in from Python, and the start.
 
 """
-    entry(f, args, nargs, kwnames, result) -> 0 or -1
+    entry(f, args, nargs, kwnames, result, level) -> 0 or -1
 
-Calls the Julia object at `f` for Python, with the GIL held. This is the only function that Python
-calls (bb_entry in csrc/bufferbridge.h); no Julia exception passes it.
+Calls the Julia object at `f` for Python, with the GIL held. This, and what compiled.jl makes for single
+functions, is all that Python calls (bb_entry in csrc/bufferbridge.h); no Julia exception passes it.
 """
-function entry(f::Ptr{Cvoid}, args::Ptr{Value}, nargs::Int64, kwnames::Ptr{Cvoid}, result::Ptr{Value})::Cint
-    level = goin()
+function entry(f::Ptr{Cvoid}, args::Ptr{Value}, nargs::Int64, kwnames::Ptr{Cvoid}, result::Ptr{Value}, level::Int64)::Cint
+    goin(level)
     try
         x = kwnames == C_NULL ? callpositional(unsafe_pointer_to_objref(f), args, nargs, level) :
             callkeywords(unsafe_pointer_to_objref(f), args, nargs, kwnames, level)
@@ -17,28 +17,26 @@ function entry(f::Ptr{Cvoid}, args::Ptr{Value}, nargs::Int64, kwnames::Ptr{Cvoid
         setresult!(result, x) # last: nothing may fail once the result is a new reference
         return Cint(0)
     catch e
-        stoprunning(level)
-        @api gil_regain()::Cvoid # an interrupt may have come at the end of a call without the GIL
-        goout(level)
-        fail(e, result)
-        return Cint(-1)
+        return failed(e, level, result)
     end
+end
+
+# In the catch block of an entry.
+@noinline function failed(@nospecialize(e), level::Int64, result::Ptr{Value})
+    stoprunning(level)
+    @api gil_regain()::Cvoid # an interrupt may have come at the end of a call without the GIL
+    goout(level)
+    fail(e, result)
+    return Cint(-1)
 end
 
 # Python's frames are a stack for each thread, but Julia may switch tasks while it is called from
 # Python: of two tasks that are both called from Python, the one that came first must not go back
-# before the other one has. The state's field `depth` counts the calls that the main thread is in; on
-# other threads (those that Julia adopted) only one task runs. They are counted with the GIL held.
+# before the other one has. The state's field `depth` counts the calls that the main thread is in, and C says
+# with each call its `level` among them; on other threads (those that Julia adopted) only one task runs, and the
+# level is -1.
 
-@inline function goin()
-    onmainthread() || return goinelsewhere()
-    depth = statefield(Int64, STATE_DEPTH)
-    level = unsafe_load(depth) + 1
-    unsafe_store!(depth, level)
-    calls = statefield(Int64, STATE_CALLS)
-    unsafe_store!(calls, unsafe_load(calls) + 1)
-    return level
-end
+@inline goin(level::Int64) = level < 0 ? goinelsewhere() : nothing
 
 # Outside of a "threaded region" only the main thread runs Julia's event loop, and it may be in Python: a
 # call that waits for a timer or for input would wait for ever.
@@ -46,10 +44,10 @@ end
     p = statefield(Int64, STATE_ELSEWHERE)
     unsafe_store!(p, unsafe_load(p) + 1)
     ccall(:jl_enter_threaded_region, Cvoid, ())
-    return -1
+    return nothing
 end
 
-# level: what goin gave, or 0 if this was done already.
+# level: that of the call, or 0 if this was done already.
 @inline function goout(level)
     level == 0 && return nothing
     level < 0 && return gooutelsewhere()
@@ -206,7 +204,7 @@ function start(lookup::Ptr{Cvoid})
     if ADOPTS_THREADS && Threads.nthreads() > 1
         @api set_idle(@cfunction(idle, Cvoid, ())::Ptr{Cvoid})::Cvoid
     end
-    compiled = @cfunction(entry, Cint, (Ptr{Cvoid}, Ptr{Value}, Int64, Ptr{Cvoid}, Ptr{Value}))
-    @api set_entry(compiled::Ptr{Cvoid})::Cvoid
+    general = @cfunction(entry, Cint, (Ptr{Cvoid}, Ptr{Value}, Int64, Ptr{Cvoid}, Ptr{Value}, Int64))
+    @api set_entry(general::Ptr{Cvoid})::Cvoid
     return nothing
 end

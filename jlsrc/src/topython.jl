@@ -8,30 +8,46 @@ can't make it.
 """
 function topython end
 
-# What C makes of a plain value.
-function box(tag, a, b = 0)
-    p = withvalue() do v
-        settag!(v, tag)
-        seta!(v, a)
-        setb!(v, b)
-        r = @api box(v::Ptr{Value})::Ptr{Cvoid}
-        settag!(v, TAG_NONE)
-        return r
-    end
-    return checked(p)
-end
-
 checked(p::Ptr{Cvoid}) = p == C_NULL ? throwpython() : p
 
-const SmallInt = Union{Int8,Int16,Int32,Int64,UInt8,UInt16,UInt32}
-const SmallFloat = Union{Float16,Float32,Float64}
+"""
+    setvalue!(v::Ptr{Value}, x)
 
-topython(::Union{Nothing,Missing}) = box(TAG_NONE, 0)
-topython(x::Bool) = box(TAG_BOOL, Int64(x))
-topython(x::SmallInt) = box(TAG_INT, Int64(x))
-topython(x::UInt64) = box(TAG_UINT, x)
-topython(x::SmallFloat) = box(TAG_FLOAT, Float64(x))
-topython(x::Complex{<:Union{Integer,SmallFloat}}) = box(TAG_COMPLEX, Float64(real(x)), Float64(imag(x)))
+Puts `x` into `v`: plain values as they are, all else as a new reference to the Python object for it.
+"""
+setvalue!(v::Ptr{Value}, ::Union{Nothing,Missing}) = settag!(v, TAG_NONE)
+setvalue!(v::Ptr{Value}, x::Bool) = setword!(v, TAG_BOOL, Int64(x))
+setvalue!(v::Ptr{Value}, x::SmallInt) = setword!(v, TAG_INT, Int64(x))
+setvalue!(v::Ptr{Value}, x::UInt64) = setword!(v, TAG_UINT, x)
+setvalue!(v::Ptr{Value}, x::SmallFloat) = setword!(v, TAG_FLOAT, Float64(x))
+function setvalue!(v::Ptr{Value}, x::Complex{<:Union{SmallInt,SmallFloat}})
+    setb!(v, Float64(imag(x)))
+    return setword!(v, TAG_COMPLEX, Float64(real(x)))
+end
+setvalue!(v::Ptr{Value}, @nospecialize(x)) = setword!(v, TAG_OBJECT, topython(x)::Ptr{Cvoid})
+
+"As `setvalue!`, for what stays alive and unchanged until C has looked at it: text needs no object then."
+lend!(v::Ptr{Value}, @nospecialize(x)) = setvalue!(v, x)
+lend!(v::Ptr{Value}, x::PlainWords) = setvalue!(v, x)
+function lend!(v::Ptr{Value}, x::Union{String,SubString{String}})
+    setb!(v, Int64(sizeof(x)))
+    return setword!(v, TAG_STR, pointer(x))
+end
+
+@inline function setword!(v::Ptr{Value}, tag, word)
+    settag!(v, tag)
+    return seta!(v, word)
+end
+
+function topython(x::PlainWords)
+    cell = Ref(NO_VALUE)
+    return GC.@preserve cell begin
+        v = Base.unsafe_convert(Ptr{Value}, cell)
+        setvalue!(v, x)
+        checked(@api box(v::Ptr{Value})::Ptr{Cvoid})
+    end
+end
+topython(x::Complex{<:Integer}) = topython(ComplexF64(x))
 
 function topython(x::Integer)
     digits = string(BigInt(x); base = 16)
@@ -117,31 +133,22 @@ topython(@nospecialize(x)) = newjulia(CLASS_VALUE, x)
 newjulia(class, @nospecialize(x)) =
     checked(@api new_julia(class::Int64, root!(x)::Int64)::Ptr{Cvoid})
 
-"""
-    setresult!(v::Ptr{Value}, x)
-
-Puts the result of a call into `v`: plain numbers as they are, for C to make objects of; all else as a
-new reference.
-"""
+# As setvalue!, for what comes from a call whose type is not known: the common types first.
 @inline function setresult!(v::Ptr{Value}, @nospecialize(x))
     if x isa Int64
-        settag!(v, TAG_INT)
-        seta!(v, x)
+        setvalue!(v, x)
     elseif x isa Float64
-        settag!(v, TAG_FLOAT)
-        seta!(v, x)
+        setvalue!(v, x)
     elseif x === nothing
-        settag!(v, TAG_NONE)
+        setvalue!(v, x)
     elseif x isa Bool
-        settag!(v, TAG_BOOL)
-        seta!(v, Int64(x))
+        setvalue!(v, x)
     elseif x isa ComplexF64
-        settag!(v, TAG_COMPLEX)
-        seta!(v, real(x))
-        setb!(v, imag(x))
+        setvalue!(v, x)
+    elseif x isa String
+        setword!(v, TAG_OBJECT, topython(x))
     else
-        settag!(v, TAG_OBJECT)
-        seta!(v, topython(x)::Ptr{Cvoid})
+        setword!(v, TAG_OBJECT, topython(x)::Ptr{Cvoid})
     end
     return nothing
 end

@@ -41,6 +41,15 @@ getb(::Type{T}, p::Ptr{Value}) where {T} = unsafe_load(Ptr{T}(p + 16))
 seta!(p::Ptr{Value}, x::T) where {T} = unsafe_store!(Ptr{T}(p + 8), x)
 setb!(p::Ptr{Value}, x::T) where {T} = unsafe_store!(Ptr{T}(p + 16), x)
 
+const NO_VALUE = Value(TAG_NONE, 0, 0, C_NULL)
+
+const SmallInt = Union{Int8,Int16,Int32,Int64,UInt8,UInt16,UInt32}
+const SmallFloat = Union{Float16,Float32,Float64}
+"What goes to Python as plain words, of which C makes the objects."
+const PlainWords = Union{Nothing,Missing,Bool,SmallInt,UInt64,SmallFloat,Complex{<:Union{SmallInt,SmallFloat}}}
+"And what a callback takes so: C reads the text where it is."
+const Lendable = Union{PlainWords,String,SubString{String}}
+
 # --------------------------------------------------------------- buffers
 
 "An exporter's memory, the part of `bb_buffer` that Julia reads. Strides are bytes."
@@ -83,11 +92,11 @@ const CLASS_ARRAY = 3
 # enum bb_helper, in order: Julia functions that slots of the Python types call
 const HELPERS = (:getattr, :setattr, :dirof, :reprof, :strof, :hashof, :compare, :lengthof, :getitem,
                  :setitem, :contains, :iteration, :truth, :arrayget, :arrayset, :arrayrefresh, :arraytrim,
-                 :whynotshared, :wrap, :borrow)
+                 :whynotshared, :wrap, :borrow, :compilecall, :recompile)
 
 # ------------------------------------------------------------- functions
 
-const API_NAMES = (:str, :bigint, :box, :tuple_new, :tuple_set, :list_new, :list_set, :namedtuple,
+const API_NAMES = (:str, :bigint, :box, :new_export, :tuple_new, :tuple_set, :list_new, :list_set, :namedtuple,
                    :unbox, :acquire, :clear, :length, :item, :items, :object_item, :is_tuple, :is_list, :getattr, :setattr, :dir, :repr,
                    :call, :gil_ensure, :gil_release, :gil_held, :gil_give_up, :gil_regain, :enter_recursion,
                    :leave_recursion, :hold, :decref, :incref,
