@@ -47,6 +47,7 @@ void bb_release_now(bb_node *node)
         bb_link_out(&b->link);
         bb.pinned_buffers--;
         bb.pinned_bytes -= b->len;
+        bb_uncount_memory(b);
         drop_buffer(b);
     } else {
         bb_handle *h = (bb_handle *)node;
@@ -86,6 +87,70 @@ bb_handle *bb_hold(PyObject *o)
     bb_link_in(&h->link, &bb_held_objects);
     bb.python_objects++;
     return h;
+}
+
+/* ------------------------------------------------------- how much is held */
+
+/* Julia's collector knows nothing of the size of Python's memory, so that collections are made by hand when much
+ * of it waits to be let go (frombuffer.jl). What one call after another passes again and again is still the same
+ * memory: it is counted once, by its address. */
+typedef struct bb_memory {
+    struct bb_memory *next;
+    char *ptr;
+    int64_t len;          /* of the longest buffer that there was */
+    int64_t buffers;      /* that are held */
+} bb_memory;
+
+enum { LARGE = 1 << 14, BUCKETS = 1024 };
+static bb_memory *memories[BUCKETS];
+
+static bb_memory **bucket(const char *ptr)
+{
+    return &memories[((uintptr_t)ptr * UINT64_C(0x9E3779B97F4A7C15)) >> 54];
+}
+
+void bb_count_memory(bb_buffer *b)
+{
+    bb_memory *m, **first;
+
+    b->memory = NULL;
+    b->counted = 0;
+    if (b->len >= LARGE) {
+        first = bucket(b->ptr);
+        for (m = *first; m != NULL && m->ptr != b->ptr; m = m->next)
+            ;
+        if (m == NULL && (m = PyMem_RawMalloc(sizeof *m)) != NULL) {
+            *m = (bb_memory){*first, b->ptr, 0, 0};
+            *first = m;
+        }
+        if (m != NULL) {
+            m->buffers++;
+            if (b->len > m->len) {
+                bb.held_bytes += b->len - m->len;
+                m->len = b->len;
+            }
+            b->memory = m;
+            return;
+        }
+    }
+    b->counted = b->len;
+    bb.held_bytes += b->len;
+}
+
+void bb_uncount_memory(bb_buffer *b)
+{
+    bb_memory *m = b->memory, **place;
+
+    bb.held_bytes -= b->counted;
+    b->counted = 0;
+    b->memory = NULL;
+    if (m == NULL || --m->buffers > 0)
+        return;
+    bb.held_bytes -= m->len;
+    for (place = bucket(m->ptr); *place != m; place = &(*place)->next)
+        ;
+    *place = m->next;
+    PyMem_RawFree(m);
 }
 
 /* ------------------------------------------------------------- buffers */
@@ -214,6 +279,7 @@ static int finish(bb_buffer *b, PyObject *o, bb_value *v)
     bb_link_in(&b->link, &bb_held_buffers);
     bb.pinned_buffers++;
     bb.pinned_bytes += b->len;
+    bb_count_memory(b);
     v->tag = BB_BUFFER;
     v->a.p = b;
     return 1;

@@ -29,8 +29,7 @@ bb_loan *bb_lend(bb_buffer *buffer)
     loan->references = 1;
     loan->buffer = buffer;
     /* Counted apart from what Julia's collector should let go of; see frombuffer.jl. */
-    bb.pinned_bytes -= buffer->len;
-    bb.lent_bytes += buffer->len;
+    bb_uncount_memory(buffer); /* the block decides how long */
     return loan;
 }
 
@@ -41,8 +40,6 @@ static void give_back(bb_loan *loan)
     if (buffer == NULL || !loan->closed || loan->exports > 0)
         return;
     loan->buffer = NULL;
-    bb.lent_bytes -= buffer->len;
-    bb.pinned_bytes += buffer->len;
     bb_release_now(&buffer->node);
 }
 

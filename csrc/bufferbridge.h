@@ -143,6 +143,8 @@ typedef struct {
     const char *format;                          /* never NULL */
     PyObject *object;     /* the exporter, borrowed from view.obj or keep */
     bb_link link;
+    struct bb_memory *memory; /* counted there, with others of the same memory; NULL if it is small */
+    int64_t counted;      /* its share of bb.held_bytes otherwise */
     Py_buffer view;       /* view.obj is NULL if the memory came by __array_interface__ */
     PyObject *keep;       /* then this keeps the object and its memory alive */
     PyObject *description; /* the str that `format` is in, if it is not the exporter's own */
@@ -174,6 +176,8 @@ bb_handle *bb_hold(PyObject *o);           /* NULL: no memory; no exception is s
 void bb_release_later(bb_node *node);      /* any thread, never blocks */
 void bb_release_now(bb_node *node);
 void bb_drain(void);
+void bb_count_memory(bb_buffer *b);        /* Julia's collector decides how long it is held */
+void bb_uncount_memory(bb_buffer *b);      /* not any more */
 
 /* A buffer that Julia has for a block of Python's only: borrow.c says who keeps it. */
 enum { BB_LOAN_WORDS = 3 };
@@ -340,7 +344,7 @@ typedef struct {
     /* Julia reads and writes the fields up to `layout`; see wire.jl. */
     int64_t nfree;        /* free root slots, of which free_slots is the list */
     int64_t *free_slots;
-    int64_t pinned_bytes; /* memory of Python's that Julia holds */
+    int64_t held_bytes;   /* memory of Python's that waits for Julia's collector; see acquire.c */
     /* Signals (signals.c). All concern the main thread. */
     int64_t depth;                   /* calls into Julia that it is in */
     volatile int64_t calls;          /* and has been in */
@@ -369,8 +373,7 @@ typedef struct {
     char *image;          /* Julia's system image, as /proc/self/maps names it; kept for ever */
     bb_entry entry;
     void *helpers[BB_H_COUNT];
-    int64_t python_objects, pinned_buffers, exports;
-    int64_t lent_bytes;   /* memory of Python's that Julia has for a block: not in pinned_bytes */
+    int64_t python_objects, pinned_buffers, pinned_bytes, exports;
     /* Places in a Vector's header: how to tell that it was resized, and (up to Julia 1.10, where
      * shared_mask is not 0) how to forbid it. See compat.jl. */
     int64_t length_offset, flags_offset, shared_mask, capacity_offset;

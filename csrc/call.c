@@ -34,18 +34,21 @@ static int64_t signature(const bb_value *values, Py_ssize_t n)
     return s;
 }
 
-static bb_code *compile(bb_function *f, int64_t s)
+/* -1 with an exception that is no error: an interrupt. */
+static int compile(bb_function *f, int64_t s)
 {
     bb_value args[2] = {{.tag = BB_JULIA, .a.p = f->base.jl}, {.tag = BB_INT, .a.i = s}}, result;
-    if (bb_call_helper(BB_H_COMPILE, args, 2, &result) < 0) {
-        PyErr_Clear(); /* the general way works, or says what doesn't */
-        return NULL;
-    }
-    return result.tag == BB_INT ? (bb_code *)(intptr_t)result.a.i : NULL;
+    if (bb_call_helper(BB_H_COMPILE, args, 2, &result) == 0)
+        f->code = (bb_code *)(intptr_t)result.a.i;
+    else if (PyErr_ExceptionMatches(PyExc_Exception))
+        PyErr_Clear(); /* the general way works, or says what does not */
+    else
+        return -1;
+    return 0;
 }
 
-/* Code for this call, or NULL. */
-static bb_code *code_for(bb_function *f, int64_t s)
+/* Sets f->code to the code for this call, or NULL. 0, or -1 with an exception. */
+static inline int look_for_code(bb_function *f, int64_t s)
 {
     if (f->signature != s) {
         f->signature = s;
@@ -54,13 +57,11 @@ static bb_code *code_for(bb_function *f, int64_t s)
     }
     if (f->code != NULL) {
         if (*f->code->valid == SIZE_MAX)
-            return f->code;
+            return 0;
         f->code = NULL;
         f->calls = 0;
     }
-    if (++f->calls == CALLS_TO_COMPILE)
-        f->code = compile(f, s);
-    return f->code;
+    return ++f->calls == CALLS_TO_COMPILE ? compile(f, s) : 0;
 }
 
 /* ------------------------------------------------------------------- calls */
@@ -95,16 +96,16 @@ PyObject *bb_call(void *f, PyObject *const *args, Py_ssize_t n, PyObject *kwname
         int64_t s;
         result.owner = NULL;
         if (function != NULL && kwnames == NULL && (s = signature(values, n)) != 0) {
-            bb_code *code = code_for(function, s);
-            if (code != NULL) {
-                entry = code->entry;
-                if (code->leaf && plain) {
+            failed = look_for_code(function, s);
+            if (function->code != NULL) {
+                entry = function->code->entry;
+                if (function->code->leaf && plain) {
                     bb_call_leaf(entry, f, values, &result);
                     return bb_to_python(&result);
                 }
             }
         }
-        if (bb_enter(entry, f, values, n, kwnames, &result) == 0)
+        if (!failed && bb_enter(entry, f, values, n, kwnames, &result) == 0)
             out = bb_to_python(&result);
     }
     if (!plain || failed)

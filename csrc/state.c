@@ -48,7 +48,7 @@ static PyObject *py_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignor
                          "julia_objects", (long long)(bb.root_count - bb.nfree),
                          "python_objects", (long long)bb.python_objects,
                          "pinned_buffers", (long long)bb.pinned_buffers,
-                         "pinned_bytes", (long long)(bb.pinned_bytes + bb.lent_bytes),
+                         "pinned_bytes", (long long)bb.pinned_bytes,
                          "exports", (long long)bb.exports);
 }
 

@@ -106,27 +106,30 @@ static int dismiss(void)
     return 1;
 }
 
-/* numpy.generic into *type, or NULL until NumPy has been imported by somebody; we never import it. -1:
- * exception. */
-static int numpy_generic(PyTypeObject **type)
+/* numpy.generic and numpy.ndarray. NULL until NumPy has been imported by somebody; we never import it. */
+static PyTypeObject *generic, *ndarray;
+
+/* -1: exception. */
+static int look_for_numpy(void)
 {
-    static PyTypeObject *generic;
     static PyObject *name;
 
-    if (generic == NULL) {
-        if (name == NULL && (name = PyUnicode_InternFromString("numpy")) == NULL)
-            return -1;
-        PyObject *module = PyImport_GetModule(name);
-        PyObject *found = module == NULL ? NULL : PyObject_GetAttrString(module, "generic");
-        Py_XDECREF(module);
-        if (found == NULL && !dismiss())
-            return -1;
-        if (found != NULL && PyType_Check(found))
-            generic = (PyTypeObject *)Py_NewRef(found); /* kept for ever */
-        Py_XDECREF(found);
+    if (generic != NULL)
+        return 0;
+    if (name == NULL && (name = PyUnicode_InternFromString("numpy")) == NULL)
+        return -1;
+    PyObject *module = PyImport_GetModule(name);
+    PyObject *found = module == NULL ? NULL : PyObject_GetAttrString(module, "ndarray");
+    if (found != NULL && PyType_Check(found) && ndarray == NULL)
+        ndarray = (PyTypeObject *)Py_NewRef(found); /* kept for ever, as is the other */
+    Py_XDECREF(found);
+    if (found != NULL && (found = PyObject_GetAttrString(module, "generic")) != NULL) {
+        if (PyType_Check(found))
+            generic = (PyTypeObject *)Py_NewRef(found);
+        Py_DECREF(found);
     }
-    *type = generic;
-    return 0;
+    Py_XDECREF(module);
+    return found == NULL && !dismiss() ? -1 : 0;
 }
 
 /* NumPy's numbers and records: each is a buffer of one item. 1: done; 0: not an element that Julia has;
@@ -169,14 +172,19 @@ static int from_numpy_scalar(PyObject *o, bb_value *v)
     return 1;
 }
 
+static int from_exporter(PyObject *o, bb_value *v)
+{
+    int r = bb_acquire(o, v);
+    return r == 0 ? set_object(v, BB_OBJECT, o, 0) : r < 0 ? -1 : 0;
+}
+
 static int from_other(PyObject *o, bb_value *v)
 {
-    PyTypeObject *generic;
     int r;
 
     if (PyUnicode_Check(o))
         return from_str(o, v);
-    if (numpy_generic(&generic) < 0)
+    if (look_for_numpy() < 0)
         return -1;
     if (generic != NULL && PyType_IsSubtype(Py_TYPE(o), generic) && !PyBytes_Check(o)) {
         /* Not as memory: what a datetime64 exports are its bare bytes. */
@@ -205,10 +213,7 @@ static int from_other(PyObject *o, bb_value *v)
     /* Before buffers: ctypes' function pointers are both, and are meant to be called. */
     if (PyCallable_Check(o))
         return set_object(v, BB_CALLABLE, o, 0);
-    r = bb_acquire(o, v);
-    if (r != 0)
-        return r < 0 ? -1 : 0;
-    return set_object(v, BB_OBJECT, o, 0);
+    return from_exporter(o, v);
 }
 
 int bb_from_python(PyObject *o, bb_value *v)
@@ -226,6 +231,8 @@ int bb_from_python(PyObject *o, bb_value *v)
         v->a.d = PyFloat_AS_DOUBLE(o);
         return 0;
     }
+    if (Py_TYPE(o) == ndarray) /* also without NumPy: no type is NULL */
+        return from_exporter(o, v);
     if (bb_is_julia(o)) {
         /* Julia does not check a view's indices again: one that no longer fits must not get there. */
         if (Py_TYPE(o) == bb_types[BB_CLASS_ARRAY] && bb_array_usable((bb_array *)o) < 0)

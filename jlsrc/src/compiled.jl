@@ -30,7 +30,7 @@ function (::Compiled{F,A,R,false})(f::Ptr{Cvoid}, args::Ptr{Value}, nargs::Int64
     goin(level)
     try
         xs = argumentsof(A, f, args)
-        x = @running level callee(F, f)(xs...)
+        x = @running level calluser(callee(F, f), xs...)
         goout(level)
         level = 0
         flushstreams()
@@ -45,6 +45,9 @@ function (::Compiled{F,A,R,true})(f::Ptr{Cvoid}, args::Ptr{Value}, nargs::Int64,
     setresult!(result, convert(R, callee(F, f)(argumentsof(A, f, args)...)))
     return Cint(0)
 end
+
+# What `@running` says of the time of the call, the compiler could take apart if it saw both.
+@noinline calluser(f::F, xs::Vararg{Any,N}) where {F,N} = f(xs...)
 
 # The function at f; where there is but one object of its type, a constant.
 @generated callee(::Type{F}, f::Ptr{Cvoid}) where {F} =
@@ -80,7 +83,7 @@ function compilecall(@nospecialize(f), signature::Int64)
     end
     F, A = typeof(f), Tuple{types...}
     place = get!(() -> Code[Code(C_NULL, C_NULL, 0)], CODES, (F, A))
-    isvalid(place[1]) || (place[1] = compileentry(F, A, Any))
+    isvalid(place[1]) || uninterrupted(() -> place[1] = compileentry(F, A, Any))
     return Int(UInt(pointer(place)))
 end
 

@@ -210,7 +210,6 @@ function backtracetext(backtrace)
     return sprint(Base.show_backtrace, frames)
 end
 
-function isentry(f::StackTraces.StackFrame)
-    file = basename(String(f.file))
-    return file == "start.jl" && f.func === :entry || file == "compiled.jl" && f.func in (:Compiled, :argumentsof)
-end
+# Code of the bridge's, below which is Python.
+isentry(f::StackTraces.StackFrame) = String(f.file) in ENTRY_FILES
+const ENTRY_FILES = (joinpath(@__DIR__, "start.jl"), joinpath(@__DIR__, "compiled.jl"))

@@ -188,15 +188,17 @@ function strictargument(e::Export, i::Int, @nospecialize(x))
     catch err
         err isa NotExactly || rethrow()
         where_ = "$(e.name)() argument $i ('$(e.arguments[i])')"
-        err.rounds && throw(OutOfRange("$where_ must be a $T, which can't hold $x"))
+        err.rounds && throw(OutOfRange("$where_ must be $(expected(T)), which can't hold $x"))
         remedy = x isa AbstractArray && T <: AbstractArray ? arrayremedy(T, x) : ""
-        throw(PyTypeError("$where_ must be a $T, not $(article(x))$remedy"))
+        throw(PyTypeError("$where_ must be $(expected(T)), not $(given(x))$remedy"))
     end
 end
 
-article(@nospecialize(x)) = string(x isa Union{Int64,Float64,ComplexF64,Bool,String,Nothing} ? pythonname(x) : typeof(x))
-pythonname(x) = x isa Bool ? "bool" : x isa Int64 ? "int" : x isa Float64 ? "float" : x isa String ? "str" :
-                x === nothing ? "None" : "complex"
+# In Python's words, where it has any.
+const PYTHON_NAMES = IdDict{Any,String}(Bool => "bool", Int64 => "int", Float64 => "float", ComplexF64 => "complex",
+                                        String => "str", Nothing => "None")
+given(@nospecialize(x)) = get(PYTHON_NAMES, typeof(x), string(typeof(x)))
+expected(@nospecialize(T)) = haskey(PYTHON_NAMES, T) ? "$(PYTHON_NAMES[T]) (Julia's $T)" : string(T)
 
 function arrayremedy(@nospecialize(T), x::AbstractArray)
     eltype(T) isa Type && !(eltype(x) <: eltype(T)) &&
@@ -277,7 +279,7 @@ function recompile(b::Builtin, n::Int64)
     e = b.export_
     codes = b.keep[3]
     A = Tuple{(T in EXPORT_KINDS ? T : Checked{T} for T in e.types[1:n])...}
-    codes[n-first(numbers(e))+1] = compileentry(typeof(b), A, e.result)
+    uninterrupted(() -> codes[n-first(numbers(e))+1] = compileentry(typeof(b), A, e.result))
     return nothing
 end
 

@@ -5,7 +5,7 @@
 # as anything in Julia can reach that memory. If anything throws before, C releases the buffer, since
 # the value's tag still says that it holds one (csrc/values.c, bb_value_clear).
 
-"Collections are made when Julia pins more of Python's memory than this, in bytes."
+"Collections are made when Julia holds more of Python's memory than this, in bytes."
 const PIN_LIMIT = Ref{Int}(0)
 const MIN_PIN_LIMIT = 256 << 20
 
@@ -14,11 +14,11 @@ const MIN_PIN_LIMIT = 256 << 20
 @noinline function collectpinned()
     GC.gc(false)
     @api drain()::Cvoid
-    if pinnedbytes() > PIN_LIMIT[] ÷ 2
+    if heldbytes() > PIN_LIMIT[] ÷ 2
         GC.gc(true)
         @api drain()::Cvoid
     end
-    PIN_LIMIT[] = max(MIN_PIN_LIMIT, 2 * pinnedbytes())
+    PIN_LIMIT[] = max(MIN_PIN_LIMIT, 2 * heldbytes())
     return nothing
 end
 
@@ -26,7 +26,7 @@ end
 function adopt(v::Ptr{Value}, a::Array, ::Nothing = nothing)
     finalizer(ReleaseNode(geta(Ptr{Cvoid}, v)), memoryowner(a))
     settag!(v, TAG_NONE)
-    pinnedbytes() > PIN_LIMIT[] && collectpinned()
+    heldbytes() > PIN_LIMIT[] && collectpinned()
     return a
 end
 

@@ -237,14 +237,8 @@ function reach(size, strides)
 end
 
 "Strides of contiguous column-major items, in bytes."
-function densestrides(size::NTuple{N,Int}, itemsize::Int) where {N}
-    n = itemsize
-    return ntuple(Val(N)) do d
-        s = n
-        n *= size[d]
-        s
-    end
-end
+densestrides(size::NTuple{N,Int}, itemsize::Int) where {N} = (itemsize, densestrides(Base.tail(size), itemsize * size[1])...)
+densestrides(::Tuple{}, ::Int) = ()
 
 # ---------------------------------------------------------------- suboffsets
 

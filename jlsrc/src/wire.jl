@@ -136,7 +136,7 @@ connected() = API.state != C_NULL
 # Fields of bb_state that Julia reads and writes, by their offsets.
 const STATE_NFREE = 0
 const STATE_FREE_SLOTS = 8
-const STATE_PINNED_BYTES = 16
+const STATE_HELD_BYTES = 16
 const STATE_DEPTH = 24
 const STATE_CALLS = 32
 const STATE_INTERRUPTIBLE = 40
@@ -149,5 +149,5 @@ const STATE_LAYOUT = 80
 const STATE = Ref{Ptr{UInt8}}(C_NULL)
 statefield(::Type{T}, offset) where {T} = Ptr{T}(STATE[] + offset)
 
-"Bytes of Python's memory that Julia holds."
-pinnedbytes() = unsafe_load(statefield(Int64, STATE_PINNED_BYTES))
+"Bytes of Python's memory that wait for Julia's collector: the same memory counts once."
+heldbytes() = unsafe_load(statefield(Int64, STATE_HELD_BYTES))
