@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.py) pyproject.toml setup.py
 
-.PHONY: demo test stress stress-asan lint bench fuzz julia wheel clean
+.PHONY: demo test stress stress-asan lint bench bench-docs fuzz julia wheel clean
 
 demo: julia
 	$(BIN)/python examples/terrain.py
@@ -33,8 +33,14 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# BENCH takes options: peers of another environment are found with BENCH="--peer-python /path/to/python".
+BENCH ?=
 bench: julia
-	$(BIN)/python bench/run.py
+	$(BIN)/python bench/run.py $(BENCH)
+
+# The same, and the table and the plot of docs/performance.md.
+bench-docs: julia
+	$(BIN)/python bench/run.py --docs $(BENCH)
 
 # Coverage-guided fuzzing, see fuzz/README.md. Needs clang.
 FUZZ_SECONDS ?= 120

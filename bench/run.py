@@ -1,53 +1,261 @@
-"""Runs the benchmarks and prints one line for each pair: ours, the baseline, and the ratio.
+"""Runs the benchmarks: one table of what is compared, ours, the baseline, their ratio and the goal.
 
-Usage: python bench/run.py [--json FILE]. The minimum of many rounds is what is compared: on a busy
-machine it is the steadiest figure.
+    python bench/run.py                 the table, and all figures as JSON in .benchmarks/bench.json
+    python bench/run.py --docs          the table and the plot of docs/performance.md too
+
+Each bridge is measured in a process of its own (two Julias don't fit into one), one after the
+other: bufferbridge, then its peers, where they are installed. The exit code is 0 whatever the
+ratios: a timing is no reason to fail.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import subprocess
 import sys
-import tempfile
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from bridges import BRIDGES, PEER_NAMES
+from measure import take_turns
+from rows import PROCESS_ROWS, ROWS, ProcessRow
+
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+JSON = ROOT / ".benchmarks" / "bench.json"
+
+#: One thread each, also for BLAS, in all that is compared.
+ENVIRONMENT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "JULIA_NUM_THREADS": "1",
+}
 
 
-def measure(path: Path) -> dict[str, Any]:
-    """pytest-benchmark's report of one run."""
-    command = [sys.executable, "-m", "pytest", str(HERE), "-q", "--no-header", "--benchmark-only"]
-    command += ["--benchmark-disable-gc", "--benchmark-max-time=0.5", f"--benchmark-json={path}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+# --- measuring ---
+
+
+def measure(bridge: str, python: str, options: argparse.Namespace) -> dict[str, Any]:
+    """All rows with one bridge: {"versions": ..., "rows": ...}, or {"missing": why}."""
+    command = [python, str(HERE / "measure.py"), bridge, "--seconds", str(options.seconds)]
+    command += ["--quick"] * options.quick
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise SystemExit(done.stdout + done.stderr)
-    report: dict[str, Any] = json.loads(path.read_text())
+        return {"missing": f"exit code {done.returncode}"}
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    if "missing" not in report:
+        words = {
+            "python": python,
+            "own_python": sys.executable,
+            "julia": report["versions"].pop("executable", ""),
+            "start": BRIDGES[bridge].start,
+            "imports": BRIDGES[bridge].imports,
+        }
+        for row in PROCESS_ROWS:
+            if row.key in BRIDGES[bridge].impossible:
+                report["rows"][row.key] = {"not possible": BRIDGES[bridge].impossible[row.key]}
+            else:
+                report["rows"][row.key] = measure_processes(row, words, options)
     return report
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="also keep pytest-benchmark's report here")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        report = measure(options.json or Path(folder) / "bench.json")
+def measure_processes(
+    row: ProcessRow, words: dict[str, str], options: argparse.Namespace
+) -> dict[str, Any]:
+    def run_of(command: list[str]) -> Callable[[], float]:
+        command = [word.format_map(words) for word in command]
 
-    rows: dict[str, dict[str, Any]] = {}
-    for b in report["benchmarks"]:
-        info = b["extra_info"]
-        row = rows.setdefault(b["group"], {"baseline statement": info["baseline"]})
-        row[info["side"]] = b["stats"]["min"] / info["number"] * 1e9
+        def run() -> float:
+            start = time.perf_counter()
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            return float(done.stdout) if row.inner else time.perf_counter() - start
 
-    print(f"{'ours':20} {'with, in Julia':25} {'baseline':31} {'ours':>9} {'baseline':>9}  ratio")
-    for group, row in rows.items():
-        ours, baseline = row["ours"], row["baseline"]
-        print(
-            f"{group:46} {row['baseline statement']:31} {ours:6.0f} ns {baseline:6.0f} ns "
-            f"{ours / baseline:6.2f}"
+        return run
+
+    runs = [run_of(command) for command in [row.ours, *row.baselines]]
+    for run in runs * (not options.quick):
+        run()  # reads the files into memory, and compiles what is compiled once
+    seconds = 6 * options.seconds * (not options.quick)
+    best, rounds = take_turns(runs, seconds, 1 if options.quick else 5)
+    return {"ours": best[0], "baseline": sum(best[1:]), "rounds": rounds}
+
+
+def precompile(python: str) -> str:
+    """Make what makes our start fast, if this version can; how the start was measured."""
+    command = [python, "-m", "bufferbridge", "precompile"]
+    known = subprocess.run([*command, "--help"], capture_output=True, check=False)
+    if known.returncode:
+        return "as installed"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(done.stdout + done.stderr, file=sys.stderr)
+        return "as installed; `python -m bufferbridge precompile` failed"
+    return "after `python -m bufferbridge precompile`"
+
+
+def surroundings() -> dict[str, Any]:
+    """What the figures depend on."""
+
+    def first(path: str, start: str) -> str:
+        try:
+            lines = Path(path).read_text().splitlines()
+        except OSError:
+            return "unknown"
+        return next((x.partition(":")[2].strip() for x in lines if x.startswith(start)), "unknown")
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
         )
+        return done.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
+    return {
+        "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": platform.machine(),
+        "system": platform.platform(),
+        "cpu": first("/proc/cpuinfo", "model name"),
+        "cores": os.cpu_count(),
+        "memory": first("/proc/meminfo", "MemTotal"),
+        "load": os.getloadavg(),
+        "commit": git("rev-parse", "--short", "HEAD") + (" with changes" if changed else ""),
+    }
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    os.environ.update(ENVIRONMENT)
+    report: dict[str, Any] = {"surroundings": surroundings(), "bridges": {}}
+    report["surroundings"]["start"] = precompile(sys.executable)
+    for bridge in BRIDGES:
+        if bridge != "bufferbridge" and bridge not in options.peers:
+            continue
+        ours = bridge == "bufferbridge"
+        for python in [sys.executable] if ours else [sys.executable, *options.peer_python]:
+            print(f"{bridge}, with {python}", file=sys.stderr, flush=True)
+            found = measure(bridge, python, options)
+            if "missing" not in found:
+                break
+        if "missing" not in found:
+            report["bridges"][bridge] = found
+        elif ours:
+            raise SystemExit(f"bufferbridge can't be measured: {found['missing']}")
+        else:
+            print(f"{bridge} is skipped: {found['missing']}", flush=True)
+    return report
+
+
+# --- showing ---
+
+
+def in_words(seconds: float) -> str:
+    """A time with three digits."""
+    for unit, size in (("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3)):
+        if seconds < 999.5 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def ratio_of(found: dict[str, Any] | None) -> float | None:
+    """Ours in baselines, if it was measured."""
+    return found["ours"] / found["baseline"] if found and "ours" in found else None
+
+
+def ratio_in_words(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio < 99.5 else f"{ratio:,.0f}"
+
+
+def table(report: dict[str, Any]) -> tuple[list[list[str]], list[str]]:
+    """Rows of cells, the headings first, peers last; and the notes that letters in cells stand for.
+
+    Ratios of peers are to baselines of their own processes.
+    """
+    bridges = report["bridges"]
+    peers = [name for name in PEER_NAMES if name in bridges]
+    cells = [["what", "ours", "baseline", "costs", "ratio", "goal", "verdict", *peers]]
+    letters: dict[str, str] = {}
+
+    def ratio_or_letter(found: dict[str, Any]) -> str:
+        ratio = ratio_of(found)
+        if ratio is not None:
+            return ratio_in_words(ratio)
+        return f"({letters.setdefault(found['not possible'], chr(ord('a') + len(letters)))})"
+
+    for row in [*ROWS, *PROCESS_ROWS]:
+        found = bridges["bufferbridge"]["rows"][row.key]
+        ratio = ratio_of(found)
+        verdict = "skipped" if ratio is None else "ok" if ratio <= row.goal else "over"
+        times = [in_words(found[side]) if ratio else "" for side in ("ours", "baseline")]
+        line = [row.what, times[0], row.baseline, times[1]]
+        line += [ratio_or_letter(found), f"{row.goal:g}", verdict]
+        cells.append(line + [ratio_or_letter(bridges[peer]["rows"][row.key]) for peer in peers])
+    return cells, [f"({letter}) {reason}" for reason, letter in letters.items()]
+
+
+def conditions(report: dict[str, Any]) -> list[str]:
+    """The machine, and each bridge's versions."""
+    about = report["surroundings"]
+    lines = [
+        f"{about['cores']} cores of {about['cpu']}, {about['memory']}, {about['system']}, "
+        f"load {about['load'][0]:.1f} before, {about['when'][:10]}, commit {about['commit']}",
+        f"The start was measured {about['start']}.",
+    ]
+    for bridge, found in report["bridges"].items():
+        versions = ", ".join(f"{name} {v}" for name, v in found["versions"].items())
+        lines.append(f"{bridge}: {versions}")
+    return lines
+
+
+def as_text(report: dict[str, Any]) -> str:
+    cells, notes = table(report)
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = []
+    for line in cells:
+        padded = [
+            cell.ljust(width) if column in (0, 2, 6) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths))
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join([*lines, "", *notes, "", *conditions(report)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, default=JSON, help="where the figures are kept")
+    parser.add_argument("--show", action="store_true", help="measure nothing; show that file")
+    parser.add_argument("--quick", action="store_true", help="one run of each: does it work?")
+    parser.add_argument("--seconds", type=float, default=0.8, help="for each row")
+    parser.add_argument(
+        "--peers", nargs="*", choices=PEER_NAMES, default=PEER_NAMES, help="which (default: all)"
+    )
+    parser.add_argument(
+        "--peer-python",
+        action="append",
+        default=[],
+        metavar="PYTHON",
+        help="another environment's Python in which to look for peers",
+    )
+    parser.add_argument("--docs", action="store_true", help="update docs/performance.md")
+    options = parser.parse_args()
+    if options.show:
+        report = json.loads(options.json.read_text())
+    else:
+        report = run(options)
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    print(as_text(report))
+    if options.docs:
+        import page
+
+        page.update(report)
 
 
 if __name__ == "__main__":
