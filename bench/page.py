@@ -1,4 +1,7 @@
-"""Writes the measured part of docs/performance.md and its plot, docs/performance.svg."""
+"""Writes the measured parts of docs/performance.md, one for each version of Julia, and their plots.
+
+A part stands between two marks, which name the version; only that part is replaced.
+"""
 
 from __future__ import annotations
 
@@ -9,48 +12,50 @@ from typing import Any
 from rows import PROCESS_ROWS, ROWS
 from run import PEER_NAMES, conditions, ratio_of, table
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGE = DOCS / "performance.md"
-PLOT = DOCS / "performance.svg"
-BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+BEGIN = "<!-- measured with Julia {}: begin -->\n"
+END = "<!-- measured with Julia {}: end -->\n"
 
 WITHIN, OVER, GOAL = "#4477aa", "#ee7733", "#222222"
 STYLES = [("#aa3377", "o"), ("#228833", "s"), ("#ccbb44", "D"), ("#888888", "^")]
 
 
 def update(report: dict[str, Any]) -> None:
-    """Put the report into the page, between the two marks, and draw it."""
+    """Put the report into the page, in place of the last one with this version of Julia."""
+    julia = report["bridges"]["bufferbridge"]["versions"]["Julia"].rpartition(".")[0]
+    begin, end = BEGIN.format(julia), END.format(julia)
     text = PAGE.read_text()
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    PAGE.write_text(before + BEGIN + "\n" + as_markdown(report) + "\n" + END + after)
-    plot(report, PLOT)
+    if begin not in text or end not in text:
+        raise SystemExit(f"{PAGE} has no part for Julia {julia}: {begin}{end}")
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    picture = PAGE.with_name(f"performance-{julia}.svg")
+    plot(report, picture)
+    PAGE.write_text(before + begin + "\n" + as_markdown(report, picture.name) + "\n" + end + after)
 
 
-def as_markdown(report: dict[str, Any]) -> str:
-    cells, notes = table(report)
-    headings, *lines = cells
-    columns = len(headings)
+def as_markdown(report: dict[str, Any], picture: str) -> str:
+    (headings, *lines), notes = table(report)
     parts = [
-        [", ".join(conditions(report)[:1]), *(f"- {line}" for line in conditions(report)[1:])],
-        markdown_table([[*line[:2], code(line[2]), *line[3:7]] for line in lines], headings[:7]),
+        [f"- {line}" for line in conditions(report)],
+        [f"![The ratios of the table as bars, with the goals]({picture})"],
+        markdown_table(headings[:7], [line[:7] for line in lines]),
     ]
-    if columns > 7:
-        parts.append(["The same with the peers; each has its baselines in its own process:"])
-        chosen = [0, 4, *range(7, columns)]
-        names = [headings[i] for i in chosen]
-        names[1] = "bufferbridge"
-        parts.append(markdown_table([[line[i] for i in chosen] for line in lines], names))
-    parts.append(["  \n".join(notes)])
-    return "\n\n".join("\n".join(part) for part in parts if part[0]) + "\n"
+    if len(headings) > 7:
+        parts.append(["The ratios again, with the peers':"])
+        chosen = [0, 4, *range(7, len(headings))]
+        names = ["what", "bufferbridge", *headings[7:]]
+        parts.append(markdown_table(names, [[line[i] for i in chosen] for line in lines]))
+    if notes:
+        parts.append(["  \n".join(notes)])
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
-def code(baseline: str) -> str:
-    return f"`{baseline}`"
-
-
-def markdown_table(lines: list[list[str]], headings: list[str]) -> list[str]:
-    rule = ["---"] + ["---:" if h not in ("baseline", "verdict") else "---" for h in headings[1:]]
+def markdown_table(headings: list[str], lines: list[list[str]]) -> list[str]:
+    left = ("what", "baseline", "verdict")
+    rule = ["---" if heading in left else "---:" for heading in headings]
+    where = headings.index("baseline") if "baseline" in headings else None
+    lines = [[f"`{x}`" if i == where else x for i, x in enumerate(line)] for line in lines]
     return ["| " + " | ".join(line) + " |" for line in [headings, rule, *lines]]
 
 

@@ -1,7 +1,7 @@
 """Runs the benchmarks: one table of what is compared, ours, the baseline, their ratio and the goal.
 
     python bench/run.py                 the table, and all figures as JSON in .benchmarks/bench.json
-    python bench/run.py --docs          the table and the plot of docs/performance.md too
+    python bench/run.py --docs          the tables and plots of docs/performance.md too
 
 Each bridge is measured in a process of its own (two Julias don't fit into one), one after the
 other: bufferbridge, then its peers, where they are installed. The exit code is 0 whatever the

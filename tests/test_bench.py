@@ -74,13 +74,15 @@ def test_page(rows, quick, tmp_path):
     """The page of the documentation is made of the same figures."""
     pytest.importorskip("matplotlib", reason="the plot is matplotlib's")
     report, _ = quick
+    julia = report["bridges"]["bufferbridge"]["versions"]["Julia"].rpartition(".")[0]
     code = f"""
 import json, sys
 from pathlib import Path
 sys.path.insert(0, {str(BENCH)!r})
 import page
-page.PAGE, page.PLOT = Path("page.md"), Path("plot.svg")
-page.PAGE.write_text("before\\n" + page.BEGIN + "old" + page.END + "after\\n")
+page.PAGE = Path("page.md")
+begin, end = page.BEGIN.format({julia!r}), page.END.format({julia!r})
+page.PAGE.write_text("before\\n" + begin + "old" + end + "after\\n")
 page.update(json.load(sys.stdin))
 """
     done = subprocess.run(
@@ -99,4 +101,4 @@ page.update(json.load(sys.stdin))
     assert "old" not in text
     for row in rows.values():
         assert f"| {row.what} |" in text
-    assert "</svg>" in (tmp_path / "plot.svg").read_text()
+    assert "</svg>" in (tmp_path / f"performance-{julia}.svg").read_text()
