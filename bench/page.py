@@ -5,12 +5,11 @@ A part stands between two marks, which name the version; only that part is repla
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 from rows import PROCESS_ROWS, ROWS
-from run import PEER_NAMES, conditions, ratio_of, table
+from run import PEER_NAMES, conditions, ratio_in_words, ratio_of, table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BEGIN = "<!-- measured with Julia {}: begin -->\n"
@@ -71,7 +70,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
     rows = [*ROWS, *PROCESS_ROWS]
     figure, axes = plt.subplots(figsize=(9, 0.27 * len(rows) + 1.4), layout="constrained")
     axes.set_xscale("log")
-    left = 0.1  # where the bars begin: a logarithmic scale has no zero
+    left = 0.06  # where the bars begin: a logarithmic scale has no zero
     for y, row in enumerate(rows):
         ratio = ratio_of(bridges["bufferbridge"]["rows"][row.key])
         if ratio is None:
@@ -80,7 +79,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
             colour = WITHIN if ratio <= row.goal else OVER
             axes.barh(y, ratio - left, left=left, height=0.62, color=colour, zorder=2)
             axes.annotate(
-                re.sub(r"\.?0+$", "", f"{ratio:.2f}") if ratio < 10 else f"{ratio:,.0f}",
+                ratio_in_words(ratio),
                 (left, y),
                 xytext=(4, 0),
                 textcoords="offset points",

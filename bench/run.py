@@ -103,12 +103,13 @@ def precompile(python: str) -> str:
 def surroundings() -> dict[str, Any]:
     """What the figures depend on."""
 
-    def first(path: str, start: str) -> str:
+    def cpu() -> str:
         try:
-            lines = Path(path).read_text().splitlines()
+            lines = Path("/proc/cpuinfo").read_text().splitlines()
         except OSError:
-            return "unknown"
-        return next((x.partition(":")[2].strip() for x in lines if x.startswith(start)), "unknown")
+            lines = []
+        names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        return next(names, platform.processor() or "an unknown CPU")
 
     def git(*words: str) -> str:
         done = subprocess.run(
@@ -121,9 +122,9 @@ def surroundings() -> dict[str, Any]:
         "when": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": platform.machine(),
         "system": platform.platform(),
-        "cpu": first("/proc/cpuinfo", "model name"),
+        "cpu": cpu(),
         "cores": os.cpu_count(),
-        "memory": first("/proc/meminfo", "MemTotal"),
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "load": os.getloadavg(),
         "commit": git("rev-parse", "--short", "HEAD") + (" with changes" if changed else ""),
     }
@@ -202,7 +203,7 @@ def conditions(report: dict[str, Any]) -> list[str]:
     """The machine, and each bridge's versions."""
     about = report["surroundings"]
     lines = [
-        f"{about['cores']} cores of {about['cpu']}, {about['memory']}, {about['system']}, "
+        f"{about['cores']} cores of {about['cpu']}, {about['memory'] / 2**30:.0f} GB, {about['system']}, "
         f"load {about['load'][0]:.1f} before, {about['when'][:10]}, commit {about['commit']}",
         f"The start was measured {about['start']}.",
     ]
