@@ -80,10 +80,13 @@ def measure_processes(
         return run
 
     runs = [run_of(command) for command in [row.ours, *row.baselines]]
-    for run in runs * (not options.quick):
-        run()  # reads the files into memory, and compiles what is compiled once
     seconds = 6 * options.seconds * (not options.quick)
-    best, rounds = take_turns(runs, seconds, 1 if options.quick else 5)
+    try:
+        take_turns(runs, 0)  # reads the files into memory, and compiles what is compiled once
+        best, rounds = take_turns(runs, seconds, 1 if options.quick else 5)
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr or "").strip().rpartition("\n")[2]
+        return {"not possible": f"exit code {error.returncode}: {reason}"[:150]}
     return {"ours": best[0], "baseline": sum(best[1:]), "rounds": rounds}
 
 
@@ -202,8 +205,9 @@ def table(report: dict[str, Any]) -> tuple[list[list[str]], list[str]]:
 def conditions(report: dict[str, Any]) -> list[str]:
     """The machine, and each bridge's versions."""
     about = report["surroundings"]
+    memory = f"{about['memory'] / 2**30:.0f} GB"
     lines = [
-        f"{about['cores']} cores of {about['cpu']}, {about['memory'] / 2**30:.0f} GB, {about['system']}, "
+        f"{about['cores']} cores of {about['cpu']}, {memory}, {about['system']}, "
         f"load {about['load'][0]:.1f} before, {about['when'][:10]}, commit {about['commit']}",
         f"The start was measured {about['start']}.",
     ]

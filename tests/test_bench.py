@@ -27,10 +27,9 @@ def rows() -> dict[str, tuple]:
     return {row.key: row for row in found}
 
 
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory) -> tuple[dict, str]:
-    """What a run without peers saves and prints, one round a row."""
-    file = tmp_path_factory.mktemp("bench") / "figures" / "bench.json"
+def test_run(rows, tmp_path):
+    """A run without peers, one round a row: what it saves and prints."""
+    file = tmp_path / "figures" / "bench.json"
     done = subprocess.run(
         [sys.executable, str(BENCH / "run.py"), "--quick", "--peers", "--json", str(file)],
         capture_output=True,
@@ -39,11 +38,8 @@ def quick(tmp_path_factory) -> tuple[dict, str]:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(file.read_text()), done.stdout
 
-
-def test_figures(rows, quick):
-    report, _ = quick
+    report = json.loads(file.read_text())
     about = report["surroundings"]
     assert {"when", "machine", "system", "cpu", "cores", "memory", "commit", "start"} <= set(about)
     assert set(report["bridges"]) == {"bufferbridge"}
@@ -58,30 +54,46 @@ def test_figures(rows, quick):
         assert found["ours"] > 0
         assert found["baseline"] > 0
 
-
-def test_table(rows, quick):
-    report, output = quick
-    lines = output.splitlines()
-    assert lines[0].split() == ["what", "ours", "baseline", "costs", "ratio", "goal", "verdict"]
-    table = lines[1 : len(rows) + 1]
+    heading, *table = done.stdout.splitlines()
+    assert heading.split() == ["what", "ours", "baseline", "costs", "ratio", "goal", "verdict"]
     for row, line in zip(rows.values(), table):
         assert line.startswith(row.what)
         assert line.split()[-1] in ("ok", "over", "skipped")
-    assert report["surroundings"]["commit"] in output
+    assert about["commit"] in done.stdout
 
 
-def test_page(rows, quick, tmp_path):
-    """The page of the documentation is made of the same figures."""
+def test_page(rows, tmp_path):
+    """The documentation's tables and plot, of figures that are made up here, with a peer."""
     pytest.importorskip("matplotlib", reason="the plot is matplotlib's")
-    report, _ = quick
-    julia = report["bridges"]["bufferbridge"]["versions"]["Julia"].rpartition(".")[0]
+    measured = {key: {"ours": 2e-9 * row.goal, "baseline": 1e-9} for key, row in rows.items()}
+    measured["call"]["ours"] = 1.5e-9
+    versions = {"Julia": "1.99.0"}
+    report = {
+        "surroundings": {
+            "when": "2000-01-01T00:00:00",
+            "system": "a system",
+            "cpu": "a CPU",
+            "cores": 2,
+            "memory": 2**30,
+            "load": [0, 0, 0],
+            "commit": "abc",
+            "start": "as installed",
+        },
+        "bridges": {
+            "bufferbridge": {"versions": versions, "rows": measured},
+            "juliacall": {
+                "versions": versions,
+                "rows": {**measured, "typed": {"not possible": "a reason"}},
+            },
+        },
+    }
     code = f"""
 import json, sys
 from pathlib import Path
 sys.path.insert(0, {str(BENCH)!r})
 import page
 page.PAGE = Path("page.md")
-begin, end = page.BEGIN.format({julia!r}), page.END.format({julia!r})
+begin, end = page.BEGIN.format("1.99"), page.END.format("1.99")
 page.PAGE.write_text("before\\n" + begin + "old" + end + "after\\n")
 page.update(json.load(sys.stdin))
 """
@@ -99,6 +111,9 @@ page.update(json.load(sys.stdin))
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
+    assert "| f(1, 2), f = (a, b) -> a + b | 1.5 ns | `add(1, 2)` | 1 ns | 1.50 | 4 | ok |" in text
+    assert "| f(1, 2), typed export | 3.00 | (a) |" in text
+    assert "(a) a reason" in text
     for row in rows.values():
-        assert f"| {row.what} |" in text
-    assert "</svg>" in (tmp_path / f"performance-{julia}.svg").read_text()
+        assert text.count(f"| {row.what} |") == 2
+    assert "</svg>" in (tmp_path / "performance-1.99.svg").read_text()
