@@ -34,17 +34,36 @@ static int64_t signature(const bb_value *values, Py_ssize_t n)
     return s;
 }
 
-/* -1 with an exception that is no error: an interrupt. */
+/* Asks a helper to compile something. 0, also if it can't: the general way works, or says what does not. -1 with
+ * an exception that is no error: an interrupt. */
+static int ask(enum bb_helper h, bb_value *args, int64_t n, bb_value *result)
+{
+    result->a.p = NULL;
+    if (bb_call_helper(h, args, n, result) == 0)
+        return 0;
+    if (!PyErr_ExceptionMatches(PyExc_Exception))
+        return -1;
+    PyErr_Clear();
+    result->a.p = NULL;
+    return 0;
+}
+
 static int compile(bb_function *f, int64_t s)
 {
     bb_value args[2] = {{.tag = BB_JULIA, .a.p = f->base.jl}, {.tag = BB_INT, .a.i = s}}, result;
-    if (bb_call_helper(BB_H_COMPILE, args, 2, &result) == 0)
-        f->code = (bb_code *)(intptr_t)result.a.i;
-    else if (PyErr_ExceptionMatches(PyExc_Exception))
-        PyErr_Clear(); /* the general way works, or says what does not */
-    else
-        return -1;
-    return 0;
+    int r = ask(BB_H_COMPILE, args, 2, &result);
+    f->code = (bb_code *)(intptr_t)result.a.i;
+    return r;
+}
+
+/* The general entry that Julia started with comes from an image, perhaps, and is slower than it need be. */
+static int general_is_compiled;
+
+static int compile_general(void)
+{
+    bb_value result;
+    general_is_compiled = 1;
+    return ask(BB_H_COMPILE_GENERAL, NULL, 0, &result);
 }
 
 /* Sets f->code to the code for this call, or NULL. 0, or -1 with an exception. */
@@ -104,6 +123,10 @@ PyObject *bb_call(void *f, PyObject *const *args, Py_ssize_t n, PyObject *kwname
                     return bb_to_python(&result);
                 }
             }
+        }
+        if (!general_is_compiled && bb.calls > CALLS_TO_COMPILE && entry == bb.entry) {
+            failed |= compile_general();
+            entry = bb.entry;
         }
         if (!failed && bb_enter(entry, f, values, n, kwnames, &result) == 0)
             out = bb_to_python(&result);

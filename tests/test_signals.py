@@ -55,6 +55,8 @@ ENDLESS = {
     "keywords": "() -> ((; a = 1) -> while true; rand(a); end)(a = 2)",
     "callbacks": "() -> while true; callback(); end",
     "callbacks in C": "() -> while true; pyabs(-1); end",
+    "compiled": "(f = x -> (i = 0; while x; i += 1; i % 7 == 8 && break; end; i);"
+    " warm(f, false); () -> again(f, true))",
     "no GIL": "BufferBridge.nogil(() -> while true; rand(10); end)",
     "no GIL, waiting": "BufferBridge.nogil(() -> sleep(1000))",
 }
@@ -66,6 +68,8 @@ def test_ctrl_c_in_julia_code(run_child, threads):
         f"""
         bb.Main.callback = lambda: None
         bb.Main.pyabs = abs
+        bb.Main.warm = lambda f, x: [f(x) for i in range(5000)]
+        bb.Main.again = lambda f, x: f(x)
         for name, code in {ENDLESS!r}.items():
             f = bb.eval(code)
             held = bb.stats()

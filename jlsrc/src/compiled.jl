@@ -24,8 +24,6 @@ The entry for calls of an `F` with arguments of the types in the tuple type `A`,
 """
 struct Compiled{F,A<:Tuple,R,leaf} end
 
-const ENTRY_TYPES = (Ptr{Cvoid}, Ptr{Value}, Int64, Ptr{Cvoid}, Ptr{Value}, Int64)
-
 function (::Compiled{F,A,R,false})(f::Ptr{Cvoid}, args::Ptr{Value}, nargs::Int64, kwnames::Ptr{Cvoid}, result::Ptr{Value}, level::Int64)::Cint where {F,A,R}
     goin(level)
     try
@@ -87,14 +85,16 @@ function compilecall(@nospecialize(f), signature::Int64)
     return Int(UInt(pointer(place)))
 end
 
+"Replaces the general entry, that there was from the start, by a faster one. C asks for it when there have been many calls."
+compilegeneral() = uninterrupted(() -> @api set_entry(cfunction(entry)::Ptr{Cvoid})::Cvoid)
+
 isvalid(c::Code) = c.entry != C_NULL && unsafe_load(c.valid) == typemax(UInt)
 
 function compileentry(F, A, R)
     leaf = Compiled{F,A,R,true}()
     entry = isleaf(leaf) ? leaf : Compiled{F,A,R,false}()
     precompile(entry, ENTRY_TYPES)
-    pointer = Core.eval(@__MODULE__, :(@cfunction($entry, Cint, $(Expr(:tuple, ENTRY_TYPES...)))))
-    return Code(pointer, validword(entry), entry === leaf)
+    return Code(cfunction(entry), validword(entry), entry === leaf)
 end
 
 const MAX_WORLD = fieldoffset(Core.CodeInstance, findfirst(==(:max_world), fieldnames(Core.CodeInstance)))

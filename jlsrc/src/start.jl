@@ -157,6 +157,14 @@ end
     return nothing
 end
 
+const ENTRY_TYPES = (Ptr{Cvoid}, Ptr{Value}, Int64, Ptr{Cvoid}, Ptr{Value}, Int64)
+
+"""
+A C function, a `bb_entry`, that calls `f`; compiled now, which takes some 20 ms. One that comes from a system or package
+image is there at once, but boxes its arguments and looks up the method of `f` with each call.
+"""
+cfunction(f) = Core.eval(@__MODULE__, :(@cfunction($f, Cint, $(Expr(:tuple, ENTRY_TYPES...)))))::Ptr{Cvoid}
+
 function connect!(lookup::Ptr{Cvoid})
     for name in API_NAMES
         p = GC.@preserve name ccall(lookup, Ptr{Cvoid}, (Cstring,), String(name))

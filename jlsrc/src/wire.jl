@@ -92,7 +92,7 @@ const CLASS_ARRAY = 3
 # enum bb_helper, in order: Julia functions that slots of the Python types call
 const HELPERS = (:getattr, :setattr, :dirof, :reprof, :strof, :hashof, :compare, :lengthof, :getitem,
                  :setitem, :contains, :iteration, :truth, :arrayget, :arrayset, :arrayrefresh, :arraytrim,
-                 :whynotshared, :wrap, :borrow, :compilecall, :recompile)
+                 :whynotshared, :wrap, :borrow, :compilecall, :compilegeneral, :recompile)
 
 # ------------------------------------------------------------- functions
 
