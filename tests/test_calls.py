@@ -99,10 +99,10 @@ def adders():
     """One for each signature, compiled."""
     numbers = {int: 1, float: 1.0, complex: 1j}
     found = {}
-    for a in numbers:
-        for b in numbers:
+    for a, one in numbers.items():
+        for b, other in numbers.items():
             found[a, b] = bb.eval(add)
-            warm(found[a, b], numbers[a], numbers[b])
+            warm(found[a, b], one, other)
     return found
 
 
@@ -198,7 +198,9 @@ def test_definitions_that_change(run_python):
                 f(*args)
             return f(*args)
         assert warm(outer, 1) == 3
-        for change, result in [("helper(x) = 3x", 4), ("helper(x::Int) = 10x", 11), ("outer(x::Int64) = 0", 0)]:
+        for change, result in [
+            ("helper(x) = 3x", 4), ("helper(x::Int) = 10x", 11), ("outer(x::Int64) = 0", 0)
+        ]:
             bb.eval(change)
             assert outer(1) == result, change
             assert warm(outer, 1) == result, change
@@ -367,7 +369,7 @@ def test_callbacks_with_many_arguments(n):
     assert call(lambda *args: len(args), n) == n
     assert call(lambda *args: args, n) == tuple(range(1, n + 1))
     assert list(call(lambda *args: list(args), n)) == list(range(1, n + 1))
-    mixed = bb.eval("(f, x) -> f(1, x, \"s\", k = x, l = 2.5)")
+    mixed = bb.eval('(f, x) -> f(1, x, "s", k = x, l = 2.5)')
     x = bb.eval("[1.0]")
     got = mixed(lambda *args, **kwargs: repr((len(args), sorted(kwargs), args[1] is not None)), x)
     assert got == "(3, ['k', 'l'], True)"

@@ -172,7 +172,7 @@ end
 # The type of a value in a statement, or Any.
 function typeofstatement(@nospecialize(x), ir)
     T = x isa Core.SSAValue ? ir.ssavaluetypes[x.id] : isbits(x) ? typeof(x) : x isa Type ? Type{x} : Any
-    T isa Core.Const && (T = typeof(T.val))
+    T isa Type || (T = hasproperty(T, :val) ? typeof(T.val) : Any) # a constant
     T isa DataType && T <: Type && return length(T.parameters) == 1 && T.parameters[1] isa DataType ? T.parameters[1] : Any
     return T isa DataType ? T : Any
 end

@@ -53,11 +53,12 @@ pyexport(@__MODULE__, :dot, dot, (Vector{Float64}, Vector{Float64}), Float64)
 Throws an `ArgumentError` if there is no such method, or more than $MAX_ARGUMENTS arguments.
 """
 function pyexport(m::Module, name::Symbol, @nospecialize(f), types, @nospecialize(result);
-                  arguments = argumentnames(f, types), defaults = [])
-    e = Export(m, name, f, collect(Symbol, arguments), collect(Any, types), collect(Any, defaults), result)
+                  arguments = nothing, defaults = [])
     what = "a typed export ($(m).$name)"
-    all(T -> T isa Type, e.types) && result isa Type || throw(ArgumentError("$what needs types of its arguments and its result"))
-    length(e.types) <= MAX_ARGUMENTS || throw(ArgumentError("$what takes at most $MAX_ARGUMENTS arguments, not $(length(e.types))"))
+    all(T -> T isa Type, types) && result isa Type || throw(ArgumentError("$what needs types of its arguments and its result"))
+    length(types) <= MAX_ARGUMENTS || throw(ArgumentError("$what takes at most $MAX_ARGUMENTS arguments, not $(length(types))"))
+    names = arguments === nothing ? argumentnames(f, types) : collect(Symbol, arguments)
+    e = Export(m, name, f, names, collect(Any, types), collect(Any, defaults), result)
     length(e.arguments) == length(e.types) && length(e.defaults) <= length(e.types) ||
         throw(ArgumentError("$what needs as many names as types, and no more defaults"))
     for n in numbers(e)
@@ -127,7 +128,8 @@ function parsedefinition(definition)
                                     "`@pyexport function f(...)::T ... end`"))
     definition isa Expr && definition.head in (:function, :(=)) || bad("this is no definition of a function")
     signature = definition.args[1]
-    signature isa Expr && signature.head === :where && bad("type parameters (`where`) can't be exported: give the types themselves")
+    iswhere(x) = x isa Expr && (x.head === :where || x.head === :(::) && iswhere(x.args[end]))
+    iswhere(signature) && bad("type parameters (`where`) can't be exported: give the types themselves")
     signature isa Expr && signature.head === :(::) && length(signature.args) == 2 || bad("the type of the result is missing")
     call, result = signature.args
     call isa Expr && call.head === :call && call.args[1] isa Symbol || bad("the function needs a simple name")

@@ -8,15 +8,16 @@ end
 
 function getattr(m::Module, name::String)
     s = Symbol(name)
-    isdefined(m, s) && return exported(m, s)
+    hasname(m, s) && return namein(m, s)
     b = bang(name)
-    b === nothing || !isdefined(m, b) || return exported(m, b)
+    b === nothing || !hasname(m, b) || return namein(m, b)
     hint = isloadable(name) ? "; to load the package of that name, evaluate \"using $name\" first" : ""
     throw(NoAttribute(UndefVarError(s), "Julia's module $m has no name '$name'$hint"))
 end
 
-# A name of a module: the builtin function, if it is a typed export.
-function exported(m::Module, name::Symbol)
+# What a name is in Python: the builtin function, if it is a typed export.
+hasname(m::Module, name::Symbol) = isdefined(m, name) || findexport(m, name) !== nothing
+function namein(m::Module, name::Symbol)
     e = findexport(m, name)
     return e === nothing ? getfield(m, name) : builtin(e)
 end
@@ -63,8 +64,8 @@ end
 pyname(s::Symbol) = (n = String(s); endswith(n, "!") ? chop(n) * "_b" : n)
 
 function dirof(m::Module)
-    found = names(m; all = true, imported = true)
-    return pylisting(pyname(s) for s in found if Base.isidentifier(s) && isdefined(m, s))
+    found = union(names(m; all = true, imported = true), keys(something(exportsof(m), Dict())))
+    return pylisting(pyname(s) for s in found if Base.isidentifier(s) && hasname(m, s))
 end
 dirof(@nospecialize(x)) = pylisting(pyname(s) for s in propertynames(x) if s isa Symbol)
 
