@@ -206,7 +206,7 @@ TYPES = {
         ],
     ),
     "Matrix{Float64}": (
-        [(np.ones((1, 1)), "[1.0]"), (np.ones((1, 2), order="F"), "[1.0 1.0]")],
+        [(np.ones((1, 2), order="F"), "[1.0 1.0]")],
         [(np.ones((2, 2)), TYPE), (np.ones(1), TYPE)],
     ),
     "AbstractVector{Float64}": (
