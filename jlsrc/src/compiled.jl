@@ -81,14 +81,14 @@ function compilecall(@nospecialize(f), signature::Int64)
     end
     F, A = typeof(f), Tuple{types...}
     place = get!(() -> Code[Code(C_NULL, C_NULL, 0)], CODES, (F, A))
-    isvalid(place[1]) || uninterrupted(() -> place[1] = compileentry(F, A, Any))
+    iscurrent(place[1]) || uninterrupted(() -> place[1] = compileentry(F, A, Any))
     return Int(UInt(pointer(place)))
 end
 
 "Replaces the general entry, that there was from the start, by a faster one. C asks for it when there have been many calls."
 compilegeneral() = uninterrupted(() -> @api set_entry(cfunction(entry)::Ptr{Cvoid})::Cvoid)
 
-isvalid(c::Code) = c.entry != C_NULL && unsafe_load(c.valid) == typemax(UInt)
+iscurrent(c::Code) = c.entry != C_NULL && unsafe_load(c.valid) == typemax(UInt)
 
 function compileentry(F, A, R)
     leaf = Compiled{F,A,R,true}()

@@ -10,6 +10,7 @@ using Test
 
 include("formats.jl")
 include("records.jl")
+include("exports.jl")
 
 # The layout of x must lead to its very elements.
 function agrees(x::AbstractArray{T,N}) where {T,N}
