@@ -5,7 +5,7 @@ raises an error that says what to do. What it learns about an executable is kept
 so that only the first start with a given Julia pays for a subprocess.
 
 This module is imported when Julia is started, and by the command line; `import bufferbridge`
-does without it.
+does without it. Every start waits for it, so what only a search or a check needs is imported there.
 """
 
 from __future__ import annotations
@@ -13,18 +13,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import signal
 import stat
-import subprocess
 import sys
-import tempfile
 import time
-import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Callable, Union
+from typing import Any, Callable, NamedTuple, Union
 
 import platformdirs
 
@@ -92,8 +86,7 @@ class UnusableJuliaError(RuntimeError):
         self.problem = problem
 
 
-@dataclass(frozen=True)
-class Julia:
+class Julia(NamedTuple):
     """A Julia that passed the check. All paths are absolute and, except `executable`, real."""
 
     executable: Path
@@ -112,8 +105,7 @@ class Julia:
         return self.libjulia.parent
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An executable that might be a Julia, and where it was found."""
 
     source: str
@@ -136,6 +128,8 @@ def find(julia: PathLike | None = None) -> Julia:
         try:
             return check(candidate)
         except UnusableJuliaError as error:
+            import warnings
+
             warnings.warn(f"{error}; looking further", RuntimeWarning, stacklevel=2)
             skipped.append(str(error))
     raise not_found(skipped)
@@ -166,6 +160,8 @@ def _resolve(value: str, source: str) -> Candidate:
     path = Path(value).expanduser()
     if path.name == value:
         # A bare name is a command, as in a shell: what lies in the current folder is not run.
+        import shutil
+
         on_path = shutil.which(value)
         if on_path is not None:
             return Candidate(source, _absolute(on_path))
@@ -192,6 +188,8 @@ def candidates() -> Iterator[Candidate]:
 
 
 def _everywhere() -> Iterator[Candidate]:
+    import shutil
+
     on_path = shutil.which("julia")
     if on_path is not None:
         yield Candidate("PATH", _absolute(on_path))
@@ -220,6 +218,8 @@ def installed() -> list[Path]:
     """The executables of the Julias in `install_root`, newest version first."""
     root = install_root()
     if root.is_absolute() and root.is_dir() and not is_ours(root):
+        import warnings
+
         warnings.warn(
             f"the Julias in {root} are passed over: others may write there (chmod go-w)",
             RuntimeWarning,
@@ -244,6 +244,8 @@ def _juliapkg() -> Iterator[Path]:
 
     executable = option("exe")
     if executable:
+        import shutil
+
         yield Path(shutil.which(executable) or executable)
     prefix = sys.prefix if sys.prefix != sys.base_prefix else os.environ.get("CONDA_PREFIX")
     chosen = option("project")
@@ -354,8 +356,7 @@ def check(candidate: Candidate, *, refresh: bool = False, trust_bad: bool = True
     )
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a check found: either a problem, in one line, or facts."""
 
     problem: str | None = None
@@ -367,6 +368,8 @@ class Outcome:
 
 def examine(executable: Path) -> Outcome:
     """Run the check on `executable`, whatever the cache says, and leave the cache alone."""
+    import subprocess
+
     command = [str(executable), "--startup-file=no", "-e", _CHECK]
     try:
         code, output, errors = _run(command, _clean_environment(), CHECK_TIMEOUT)
@@ -407,6 +410,9 @@ def _run(command: list[str], env: dict[str, str], timeout: float) -> tuple[int, 
 
     subprocess.run would kill the command alone, and then wait for the children of a launcher.
     """
+    import signal
+    import subprocess
+
     with subprocess.Popen(
         command,
         env=env,
@@ -442,6 +448,8 @@ def _clean_environment() -> dict[str, str]:
 
 
 def _signal_name(number: int) -> str:
+    import signal
+
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -525,7 +533,9 @@ class _Cache:
     def put(self, key: str, signature: list[object] | None, outcome: Outcome) -> None:
         if signature is None or not self._usable:
             return
-        entry = {"signature": signature, "checked": time.time(), "outcome": asdict(outcome)}
+        import tempfile
+
+        entry = {"signature": signature, "checked": time.time(), "outcome": outcome._asdict()}
         self._entries[key] = entry
         content = json.dumps({"format": _CACHE_FORMAT, "entries": self._entries}, indent=1)
         temporary = None

@@ -26,37 +26,6 @@ JLSRC = next(p for p in (_HERE / "jlsrc", _HERE.parent / "jlsrc", _HERE) if p.ex
 
 _UUID = "1b0a2c5e-6f0b-4f7e-9d6e-3a5c3c8e4b11"  # of BufferBridge, jlsrc/Project.toml
 
-# Run by jl_eval_string. The three %p are filled in by C: the lookup of its functions, the place to
-# report an error to, and the array for the results.
-_CODE = r"""
-let lookup = Ptr{Cvoid}(UInt(%p)), report = Ptr{Cvoid}(UInt(%p)), results = Ptr{UInt64}(UInt(%p))
-    try
-        path = Base.unsafe_string(Ptr{UInt8}(unsafe_load(results, 1)))
-        path in LOAD_PATH || push!(LOAD_PATH, path)
-        bridge = try
-            Base.require(Base.PkgId(Base.UUID("@UUID@"), "BufferBridge"))
-        catch e
-            e isa Union{SystemError, Base.IOError} || rethrow()
-            # No place for compiled code, in a read-only home for one: do without.
-            Base.include(Main, joinpath(path, "src", "BufferBridge.jl"))
-            Main.BufferBridge
-        end
-        isdefined(Main, :BufferBridge) || Core.eval(Main, :(import BufferBridge))
-        Base.invokelatest(bridge.start, lookup)
-        for (i, m) in enumerate((Main, Base, Core, bridge))
-            unsafe_store!(results, UInt64(Base.invokelatest(bridge.root!, m)), i)
-        end
-        v = VERSION
-        for (i, n) in enumerate((v.major, v.minor, v.patch))
-            unsafe_store!(results, UInt64(n), 4 + i)
-        end
-    catch e
-        text = Base.invokelatest(sprint, showerror, e)
-        ccall(report, Cvoid, (Cstring,), replace(text, '\0' => ' '))
-    end
-end
-""".replace("@UUID@", _UUID)
-
 
 class Session:
     """What there is once Julia runs."""
@@ -140,7 +109,7 @@ def session() -> Session | None:
     return _session
 
 
-def _start(options: dict[str, Any]) -> Session:
+def _start(options: dict[str, Any], arguments: tuple[str, ...] = ()) -> Session:
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError(
             "Julia must be started on the main thread: call bufferbridge.init() there first"
@@ -148,22 +117,21 @@ def _start(options: dict[str, Any]) -> Session:
     from ._find import find
 
     julia = find(options.get("julia"))
-    image = options.get("sysimage", str(julia.image))
-    if not Path(image).exists():
+    # Julia takes a relative path for one from its own folder, and ends the process if there is none.
+    image = os.path.abspath(options.get("sysimage", julia.image))
+    if not os.path.exists(image):
         raise FileNotFoundError(f"there is no Julia system image at {image!r}")
 
-    argv = ["julia", "--startup-file=no"]
+    argv = ["julia", "--startup-file=no", *arguments]
     if "project" in options:
         argv.append(f"--project={options['project']}")
     if "threads" in options:
         argv.append(f"--threads={options['threads']}")
-    results = ffi.new("uint64_t[16]")
-    path = ffi.new("char[]", os.fsencode(JLSRC))
-    results[0] = int(ffi.cast("uintptr_t", path))
+    facts = ffi.new("uint64_t[16]")  # what jlsrc/src/boot.jl stores
     error = ffi.new("char[]", 8192)
-    arguments = [ffi.new("char[]", os.fsencode(a)) for a in argv]
-    pointers = ffi.new("char *[]", [*arguments, ffi.NULL])
-    _keep.extend((path, arguments, pointers, error))
+    strings = [ffi.new("char[]", os.fsencode(a)) for a in argv]
+    pointers = ffi.new("char *[]", [*strings, ffi.NULL])
+    _keep.extend((strings, pointers, error))
 
     session = Session()
     session.julia = julia
@@ -174,8 +142,9 @@ def _start(options: dict[str, Any]) -> Session:
         os.fsencode(image),
         len(argv),
         pointers,
-        _CODE.encode(),
-        results,
+        os.fsencode(JLSRC),
+        _UUID.encode(),
+        facts,
         error,
         len(error),
     )
@@ -184,9 +153,9 @@ def _start(options: dict[str, Any]) -> Session:
         raise RuntimeError(f"Julia {julia.executable} could not be started: {text}")
 
     session.Main, session.Base, session.Core, session.bridge = (
-        _core._root(_core.CLASS_MODULE, results[i]) for i in range(4)
+        _core._root(_core.CLASS_MODULE, facts[i]) for i in range(4)
     )
-    session.version = (results[4], results[5], results[6])
+    session.version = (facts[4], facts[5], facts[6])
     session.evaluate = session.bridge.evaluate
     session.include = session.bridge.includefile
     session.nogil = session.bridge.nogil

@@ -33,7 +33,8 @@ FUNCTIONS = """
     int bb_install(uintptr_t dict_id);
     void bb_set_hooks(uintptr_t dict_id);
     int bb_boot(const char *libjulia, const char *bindir, const char *image, int argc, char **argv,
-                const char *code, uint64_t *results, char *error, size_t error_size);
+                const char *package, const char *uuid, uint64_t *facts, char *error,
+                size_t error_size);
     void bb_keep_faults(void);
 """
 

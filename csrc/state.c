@@ -240,13 +240,79 @@ static void in_child(void)
         bb.status = BB_FORKED;
 }
 
-/* Loads libjulia, initializes it and runs `code`, with three %p for bb_api_function, report and the
- * slots of its results. Called without the GIL. Returns 0, or -1 with the reason in `error`. */
-int bb_boot(const char *libjulia, const char *bindir, const char *image, int argc, char **argv,
-            const char *code, uint64_t *results, char *error, size_t error_size)
+/* Functions of Julia's C API that only the start needs. A module's variable is `global(module, name)`. */
+typedef struct {
+    void *(*get_global)(void *module, void *symbol);
+    void *(*symbol)(const char *name);
+    void *(*string)(const char *text);
+    void *(*pointer)(void *p);
+    void *(*call1)(void *f, void *a);
+    void *(*call2)(void *f, void *a, void *b);
+    void *(*eval_string)(const char *code);
+    void *(*exception)(void);
+    const char *(*name_of_type)(void *o);
+    const char *(*text)(void *string);
+    int (*gc_enable)(int on);
+    void **base;
+} start_api;
+
+static int find_start_api(start_api *api, void *lib)
 {
+    const struct { const char *name; void *place; } table[] = {
+        {"jl_get_global", &api->get_global}, {"jl_symbol", &api->symbol},
+        {"jl_cstr_to_string", &api->string}, {"jl_box_voidpointer", &api->pointer},
+        {"jl_call1", &api->call1}, {"jl_call2", &api->call2}, {"jl_eval_string", &api->eval_string},
+        {"jl_exception_occurred", &api->exception}, {"jl_typeof_str", &api->name_of_type},
+        {"jl_string_ptr", &api->text}, {"jl_gc_enable", &api->gc_enable}, {"jl_base_module", &api->base}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        void *p = dlsym(lib, table[i].name);
+        if (p == NULL)
+            return -1;
+        memcpy(table[i].place, &p, sizeof p);
+    }
+    return 0;
+}
+
+static void *global(const start_api *api, void *module, const char *name)
+{
+    return api->get_global(module, api->symbol(name));
+}
+
+/* Loads the Julia package in the folder `package`, and calls its function `boot`. No Julia code is parsed or
+ * compiled for that: jl_eval_string alone takes 0.1 s from Julia 1.10 on, where its way to the parser is in
+ * no image. */
+static int load_package(const start_api *api, const char *package, const char *uuid, uint64_t *facts)
+{
+    void *base = *api->base, *bridge, *e;
+
+    int collects = api->gc_enable(0); /* nothing here is rooted; jl_call roots what it is given */
+    api->call2(global(api, base, "push!"), global(api, base, "LOAD_PATH"), api->string(package));
+    void *id = api->call2(global(api, base, "PkgId"), api->call1(global(api, base, "UUID"), api->string(uuid)),
+                          api->string("BufferBridge"));
+    api->gc_enable(collects);
+    bridge = api->call1(global(api, base, "require"), id);
+    if (bridge == NULL && (e = api->exception()) != NULL &&
+        (strcmp(api->name_of_type(e), "SystemError") == 0 || strcmp(api->name_of_type(e), "IOError") == 0))
+        /* No place for compiled code, in a read-only home for one: do without. */
+        bridge = api->eval_string("Base.include(Main, joinpath(last(LOAD_PATH), \"src\", \"BufferBridge.jl\"))\n"
+                                  "Main.BufferBridge");
+    if (bridge != NULL)
+        api->call1(global(api, bridge, "boot"), api->pointer(facts));
+    if ((e = api->exception()) == NULL)
+        return 0;
+    void *text = api->call2(global(api, base, "sprint"), global(api, base, "showerror"), e);
+    report(text == NULL ? "an exception that can't be shown" : api->text(text));
+    return -1;
+}
+
+/* Loads libjulia, initializes it and loads the Julia package with this UUID in the folder `package`, whose
+ * function `boot` stores the `facts` (jlsrc/src/boot.jl). Called without the GIL. Returns 0, or -1 with the
+ * reason in `error`. */
+int bb_boot(const char *libjulia, const char *bindir, const char *image, int argc, char **argv,
+            const char *package, const char *uuid, uint64_t *facts, char *error, size_t error_size)
+{
+    start_api api;
     void *lib;
-    char *text;
 
     bb_offer_tls();
     lib = dlopen(libjulia, RTLD_NOW | RTLD_GLOBAL);
@@ -260,10 +326,9 @@ int bb_boot(const char *libjulia, const char *bindir, const char *image, int arg
     void (*parse_opts)(int *, char ***) = (void (*)(int *, char ***))dlsym(lib, "jl_parse_opts");
     void (*init)(const char *, const char *) =
         (void (*)(const char *, const char *))dlsym(lib, "jl_init_with_image");
-    void *(*eval)(const char *) = (void *(*)(const char *))dlsym(lib, "jl_eval_string");
     if (init == NULL) /* its name on Julia 1.5 */
         init = (void (*)(const char *, const char *))dlsym(lib, "jl_init_with_image__threading");
-    if (parse_opts == NULL || init == NULL || eval == NULL) {
+    if (parse_opts == NULL || init == NULL || find_start_api(&api, lib) < 0) {
         report("this libjulia has not the functions that are needed to start it");
         return -1;
     }
@@ -273,16 +338,9 @@ int bb_boot(const char *libjulia, const char *bindir, const char *image, int arg
     init(bindir, image);
     bb_restore_process();
 
-    size_t size = strlen(code) + 128;
-    if ((text = malloc(size)) == NULL) {
-        report("out of memory");
-        return -1;
-    }
-    snprintf(text, size, code, (void *)bb_api_function, (void *)report, (void *)results);
     bb_is_main = 1;
-    eval(text);
-    free(text);
-    if (error[0] != 0)
+    facts[0] = (uintptr_t)bb_api_function;
+    if (load_package(&api, package, uuid, facts) < 0)
         return -1;
     if (bb.entry == NULL) {
         report("the BufferBridge package did not load");

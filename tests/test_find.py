@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import stat
+import subprocess
 import sys
 from pathlib import Path
 from typing import Callable
@@ -254,7 +255,7 @@ def test_second_start_runs_nothing(fake: FakeJulia, monkeypatch: pytest.MonkeyPa
     def forbidden(*_args: object, **_kwargs: object) -> None:
         raise AssertionError("a subprocess was started")
 
-    monkeypatch.setattr(_find.subprocess, "Popen", forbidden)
+    monkeypatch.setattr(subprocess, "Popen", forbidden)
     assert _find.find() == first
 
 

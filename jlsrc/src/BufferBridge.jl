@@ -39,6 +39,7 @@ The files, in the order in which they build on each other:
 | `start.jl`      | the entry from Python, and the start                                  |
 | `compiled.jl`   | entries compiled for one function and one signature                   |
 | `export.jl`     | typed exports                                                         |
+| `boot.jl`       | what Python calls first                                               |
 """
 module BufferBridge
 
@@ -76,9 +77,10 @@ include("evaluate.jl")
 include("start.jl")
 include("compiled.jl")
 include("export.jl")
+include("boot.jl")
 
 # What every start needs is inferred (and from Julia 1.9 on compiled) when the package is, and not each time.
-precompile(start, (Ptr{Cvoid},))
+precompile(boot, (Ptr{Cvoid},))
 precompile(entry, ENTRY_TYPES)
 precompile(evaluate, (String, Module))
 
