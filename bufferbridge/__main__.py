@@ -1,4 +1,4 @@
-"""The command line: `python -m bufferbridge doctor` and `python -m bufferbridge install-julia`."""
+"""The command line: `python -m bufferbridge doctor`, `install-julia` and `precompile`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import platform
 import sys
 from collections.abc import Sequence
 
-from . import _find
+from . import _find, _image, _start
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,9 +27,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="auto",
         help="official builds, Debian 11's packages, or the first of these that can be had",
     )
+    image = commands.add_parser(
+        "precompile", help="make a system image, with which Julia starts faster"
+    )
+    image.add_argument("packages", metavar="PACKAGE", nargs="*", help="Julia packages to include")
+    image.add_argument("--project", metavar="DIR", help="the Julia project that has the packages")
+    image.add_argument("--force", action="store_true", help="make it even if it is there")
+    image.add_argument("--remove", action="store_true", help="delete all images instead")
     options = parser.parse_args(argv)
+    commands_by_name = {
+        "doctor": lambda options: doctor(),
+        "install-julia": install_julia,
+        "precompile": precompile,
+    }
     try:
-        return doctor() if options.command == "doctor" else install_julia(options)
+        return commands_by_name[options.command](options)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
@@ -46,6 +58,25 @@ def install_julia(options: argparse.Namespace) -> int:
         _install.install_julia(method=options.method, mirror=options.mirror, force=options.force)
     except _install.InstallError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def precompile(options: argparse.Namespace) -> int:
+    """Make, or delete, system images as asked for by `options`."""
+    try:
+        from . import _precompile
+    except ModuleNotFoundError as error:
+        print(f'{error.name} is missing: pip install "bufferbridge[julia]"', file=sys.stderr)
+        return 1
+    try:
+        if options.remove:
+            print(f"Images deleted: {_precompile.remove()}")
+        else:
+            _precompile.precompile(options.packages, project=options.project, force=options.force)
+    # The others are of _find: no Julia, or not the one that was asked for.
+    except (_precompile.PrecompileError, RuntimeError, FileNotFoundError) as e:
+        print(f"error: {e}", file=sys.stderr)
         return 1
     return 0
 
@@ -92,11 +123,22 @@ def _report(julia: _find.Julia) -> None:
     _print("  libjulia", julia.libjulia)
     _print("  sysimage", julia.image)
     _print("  works", "yes: it started, and an exception was thrown and caught")
+    _print("  precompiled", _about_image(julia))
     print()
 
 
+def _about_image(julia: _find.Julia) -> str:
+    image = _image.look(julia, _start.JLSRC, None)
+    if image is None:
+        return f"no: `{_image.COMMAND}` makes starts faster"
+    if image.problem is not None:
+        return f"yes, and not used: {image.problem}"
+    packages = f", with {', '.join(image.packages)}" if image.packages else ""
+    return f"yes: {image.file}{packages}"
+
+
 def _print(name: str, value: str | os.PathLike[str]) -> None:
-    print(f"{name:<13} {value}")
+    print(f"{name:<14} {value}")
 
 
 def _version() -> str:

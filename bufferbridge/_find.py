@@ -372,7 +372,7 @@ def examine(executable: Path) -> Outcome:
 
     command = [str(executable), "--startup-file=no", "-e", _CHECK]
     try:
-        code, output, errors = _run(command, _clean_environment(), CHECK_TIMEOUT)
+        code, output, errors = _run(command, clean_environment(), CHECK_TIMEOUT)
     except subprocess.TimeoutExpired:
         return Outcome(f"it did not answer within {CHECK_TIMEOUT:g} seconds")
     except OSError as error:
@@ -434,7 +434,7 @@ def _run(command: list[str], env: dict[str, str], timeout: float) -> tuple[int, 
     return process.returncode, output, errors
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """This environment without what would make Julia start otherwise than by default.
 
     JULIA_BINDIR would make it lie about where it is, JULIA_PROJECT and JULIA_LOAD_PATH may

@@ -114,11 +114,12 @@ def _start(options: dict[str, Any], arguments: tuple[str, ...] = ()) -> Session:
         raise RuntimeError(
             "Julia must be started on the main thread: call bufferbridge.init() there first"
         )
-    from ._find import find
+    from . import _find, _image
 
-    julia = find(options.get("julia"))
-    # Julia takes a relative path for one from its own folder, and ends the process if there is none.
-    image = os.path.abspath(options.get("sysimage", julia.image))
+    julia = _find.find(options.get("julia"))
+    image = options.get("sysimage") or _image.find(julia, JLSRC, options.get("project"))
+    # Julia takes a relative path for one from its own folder, and no image for a reason to exit.
+    image = os.path.abspath(image or julia.image)
     if not os.path.exists(image):
         raise FileNotFoundError(f"there is no Julia system image at {image!r}")
 
