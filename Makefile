@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 # Both set up what they need (a virtual environment in .venv, Julia in the user's data folder) and
-# are quick when it is there already.
+# are quick when it is there already (the first `make demo` also makes a system image, for some minutes).
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,9 +8,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.py) pyproject.toml setup.py
 
-.PHONY: demo test stress stress-asan lint bench bench-docs fuzz julia wheel clean
+.PHONY: demo test test-image stress stress-asan lint bench bench-docs fuzz julia wheel clean
 
+# The system image takes minutes to make, once.
 demo: julia
+	$(BIN)/python -m bufferbridge precompile
 	$(BIN)/python examples/terrain.py
 	$(BIN)/python examples/stars.py
 
@@ -18,6 +20,12 @@ demo: julia
 test: julia
 	@$(BIN)/python -c "import bufferbridge; bufferbridge.init()"
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+# A system image that is really compiled, and the tests of what could be otherwise with it. For minutes.
+test-image: julia
+	BUFFERBRIDGE_TEST_PRECOMPILE=1 $(BIN)/python -m pytest tests/test_precompile.py
+	XDG_CACHE_HOME=$(CURDIR)/$(VENV)/cache $(BIN)/python -m bufferbridge precompile
+	XDG_CACHE_HOME=$(CURDIR)/$(VENV)/cache $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # Random operations on all that holds memory, in all combinations of threads, for some minutes.
 STRESS_SECONDS ?= 180

@@ -11,7 +11,6 @@ Importing starts nothing: Julia starts with its first use, or with :func:`init`.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from . import _numpy as _numpy  # gives JuliaArray its NumPy methods
 from . import _start
@@ -21,7 +20,10 @@ from ._errors import JuliaError
 from ._start import init
 from ._stats import stats
 
+TYPE_CHECKING = False  # typing's own would take longer to import than this package
 if TYPE_CHECKING:
+    from typing import Any
+
     Main: JuliaModule
     Base: JuliaModule
     Core: JuliaModule

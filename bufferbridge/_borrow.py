@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from . import _core
 
+TYPE_CHECKING = False  # typing's own would take longer to import than this package
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Any
 
     from ._core import JuliaArray
 

@@ -7,9 +7,11 @@ BoundsError. The numbers are those of ``jlsrc/src/errors.jl``.
 
 from __future__ import annotations
 
-from typing import Any
-
 from . import _core
+
+TYPE_CHECKING = False  # typing's own would take longer to import than this package
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class JuliaError(Exception):

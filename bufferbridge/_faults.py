@@ -8,13 +8,17 @@ first, or take Julia's away.
 from __future__ import annotations
 
 import faulthandler
-from functools import wraps
-from typing import Any, Callable
 
 from ._native import lib
 
+TYPE_CHECKING = False  # typing's own would take longer to import than this package
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
 
 def _followed(switch: Callable[..., None]) -> Callable[..., None]:
+    from functools import wraps
+
     @wraps(switch)
     def follow(*args: Any, **kwargs: Any) -> None:
         switch(*args, **kwargs)

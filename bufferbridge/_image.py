@@ -51,7 +51,7 @@ def root() -> Path:
     return _find.cache_file().parent / "images"
 
 
-def find(julia: _find.Julia, package: Path, project: str | None) -> Path | None:
+def find(julia: _find.Julia, package: str, project: str | None) -> Path | None:
     """The image to start `julia` with, if there is one that fits; a hint if there is another.
 
     `package` is the folder of BufferBridge, `project` what `init` was given.
@@ -65,7 +65,7 @@ def find(julia: _find.Julia, package: Path, project: str | None) -> Path | None:
     return None
 
 
-def look(julia: _find.Julia, package: Path, project: str | None) -> Image | None:
+def look(julia: _find.Julia, package: str, project: str | None) -> Image | None:
     """The image for a start: with the packages of its environment, or else one without any.
 
     Of one that fits and one that does not, the one that fits.
@@ -93,25 +93,25 @@ def environment_of(project: str | None) -> list[str]:
     return [project, *(os.environ.get(f"JULIA_{name}_PATH", "") for name in ("LOAD", "DEPOT"))]
 
 
-def identity(julia: _find.Julia, package: Path, environment: list[str] | None) -> dict[str, Any]:
+def identity(julia: _find.Julia, package: str, environment: list[str] | None) -> dict[str, Any]:
     """What distinguishes images that exist beside each other.
 
     Whoever has another processor, in a home shared by several machines, has another image.
     """
     return {
         "libjulia": str(julia.libjulia),
-        "package": str(package),
+        "package": package,
         "environment": environment,
         "cpu": cpu(),
     }
 
 
-def folder_of(julia: _find.Julia, package: Path, environment: list[str] | None) -> Path:
+def folder_of(julia: _find.Julia, package: str, environment: list[str] | None) -> Path:
     text = json.dumps(identity(julia, package, environment))
     return root() / f"{julia.version_string}-{zlib.crc32(text.encode()):08x}"
 
 
-def dependencies(julia: _find.Julia, package: Path) -> dict[str, Any]:
+def dependencies(julia: _find.Julia, package: str) -> dict[str, Any]:
     """What makes an image stale when it changes: Julia itself and BufferBridge."""
     return {
         "version": julia.version_string,
@@ -141,12 +141,13 @@ def cpu() -> str:
     return f"{os.uname().machine}-{zlib.crc32(chr(10).join(lines).encode()):08x}"
 
 
-def checksum(package: Path) -> int:
+def checksum(package: str) -> int:
     """Of the sources. Times would not do: those of wheels are often all the same."""
     checksum = 0
-    for path in sorted(os.listdir(package / "src")):
-        with open(package / "src" / path, "rb") as file:
-            checksum = zlib.crc32(file.read(), zlib.crc32(path.encode(), checksum))
+    folder = os.path.join(package, "src")
+    for name in sorted(os.listdir(folder)):
+        with open(os.path.join(folder, name), "rb") as file:
+            checksum = zlib.crc32(file.read(), zlib.crc32(name.encode(), checksum))
     return checksum
 
 
@@ -154,7 +155,7 @@ def checksum(package: Path) -> int:
 
 
 def examine(
-    folder: Path, julia: _find.Julia, package: Path, environment: list[str] | None
+    folder: Path, julia: _find.Julia, package: str, environment: list[str] | None
 ) -> Image | None:
     """The image in `folder`, which is for `environment`; None if there is none."""
     if not folder.is_absolute() or not folder.is_dir():
@@ -180,7 +181,7 @@ def examine(
     return Image(folder, packages, problem)
 
 
-def _changed(record: dict[str, Any], julia: _find.Julia, package: Path) -> str | None:
+def _changed(record: dict[str, Any], julia: _find.Julia, package: str) -> str | None:
     before, now = record["dependencies"], dependencies(julia, package)
     if before["bufferbridge"] != now["bufferbridge"]:
         return "bufferbridge"

@@ -6,12 +6,14 @@ NumPy itself is imported only when ``__array__`` is called, which NumPy does.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
 
 from . import _core, _start
 from ._core import JuliaArray
 
+TYPE_CHECKING = False  # typing's own would take longer to import than this package
 if TYPE_CHECKING:
+    from typing import Any
+
     import numpy as np
     from numpy.typing import NDArray
 

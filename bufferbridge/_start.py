@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
-from collections import namedtuple
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from _thread import RLock
 
 from . import _core, _errors, _faults
 from ._native import ffi, lib
 
+TYPE_CHECKING = False  # typing's own would take longer to import than this package
 if TYPE_CHECKING:
+    from typing import Any
+
     from ._core import JuliaFunction, JuliaModule
     from ._find import Julia
 
 # The package's Julia code: inside the package when installed, beside it in a checkout.
-_HERE = Path(__file__).resolve().parent
-JLSRC = next(p for p in (_HERE / "jlsrc", _HERE.parent / "jlsrc", _HERE) if p.exists())
+_HERE = os.path.dirname(os.path.realpath(__file__))
+JLSRC = os.path.join(_HERE, "jlsrc")
+if not os.path.isdir(JLSRC):
+    JLSRC = os.path.join(os.path.dirname(_HERE), "jlsrc")
 
 _UUID = "1b0a2c5e-6f0b-4f7e-9d6e-3a5c3c8e4b11"  # of BufferBridge, jlsrc/Project.toml
 
@@ -43,7 +44,7 @@ class Session:
 
 
 _session: Session | None = _core._session()  # not None if the package was imported before
-_lock = threading.RLock()
+_lock = RLock()
 _keep: list[Any] = []  # C memory that Julia's options point into
 
 
@@ -110,6 +111,8 @@ def session() -> Session | None:
 
 
 def _start(options: dict[str, Any], arguments: tuple[str, ...] = ()) -> Session:
+    import threading
+
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError(
             "Julia must be started on the main thread: call bufferbridge.init() there first"
@@ -190,14 +193,10 @@ def _describe_interface(owner: Any, interface: dict[str, Any]) -> tuple[str, int
     return of_interface(owner, interface)
 
 
-@lru_cache(maxsize=1024)
-def _namedtuple_type(names: tuple[str, ...]) -> Any:
-    # Names that Python doesn't allow (keywords, operators, _x) become _0, _1, ...
-    return namedtuple("NamedTuple", names, rename=True)
-
-
 def _make_namedtuple(names: tuple[str, ...], values: tuple[Any, ...]) -> tuple[Any, ...]:
-    return _namedtuple_type(names)._make(values)  # type: ignore[no-any-return]
+    from ._namedtuples import namedtuple_type
+
+    return namedtuple_type(names)._make(values)  # type: ignore[no-any-return]
 
 
 def _stop(libjulia: bytes) -> None:

@@ -3,52 +3,24 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from . import _core, _start
 
+TYPE_CHECKING = False  # typing's own would take longer to import than this package
 if TYPE_CHECKING:
     from tracemalloc import Traceback
-    from typing import Literal
+    from typing import Any, Literal, overload
+else:
 
-
-class HeldByPython(NamedTuple):
-    """A Julia object that Python holds.
-
-    object: its Python object, a JuliaValue or kin.
-    type: the Julia type as text; None if Julia can't be asked now.
-    bytes: of an array its memory in bytes, None if that can't be shared or is no array.
-    exports: live buffers of an array.
-    where: the traceback of where the Python object was made, if tracemalloc knows.
-    """
-
-    object: _core.JuliaValue
-    type: str | None
-    bytes: int | None
-    exports: int
-    where: Traceback | None
-
-
-class HeldByJulia(NamedTuple):
-    """A Python object that Julia holds, or memory of one.
-
-    object: the Python object; of memory, the one that lends it.
-    kind: "object" or "buffer".
-    bytes: of a buffer its size, otherwise None.
-    where: the traceback of where the Python object was made, if tracemalloc knows.
-    """
-
-    object: Any
-    kind: Literal["object", "buffer"]
-    bytes: int | None
-    where: Traceback | None
+    def overload(signature):
+        return signature
 
 
 @overload
 def stats(*, detail: Literal[False] = False) -> dict[str, int]: ...
 @overload
-def stats(*, detail: bool) -> dict[str, Any]: ...
-def stats(*, detail: bool = False) -> dict[str, Any]:
+def stats(*, detail: bool) -> dict[str, Any]: ...  # noqa: F811
+def stats(*, detail: bool = False) -> dict[str, Any]:  # noqa: F811  (ruff looks for typing's)
     """What the two languages hold of each other: a dict of int.
 
     julia_objects held by Python; python_objects, pinned_buffers and pinned_bytes held by Julia;
@@ -65,6 +37,8 @@ def stats(*, detail: bool = False) -> dict[str, Any]:
     """
     found: dict[str, Any] = dict(_core.stats())
     if detail:
+        from ._held import HeldByJulia, HeldByPython
+
         by_python, by_julia = _core._held()
         types = _types([slot for _, slot, _, _ in by_python])
         found["held_by_python"] = [

@@ -40,6 +40,7 @@ The files, in the order in which they build on each other:
 | `compiled.jl`   | entries compiled for one function and one signature                   |
 | `export.jl`     | typed exports                                                         |
 | `boot.jl`       | what Python calls first                                               |
+| `precompile.jl` | what is compiled with the package, and not in each process            |
 """
 module BufferBridge
 
@@ -79,9 +80,6 @@ include("compiled.jl")
 include("export.jl")
 include("boot.jl")
 
-# What every start needs is inferred (and from Julia 1.9 on compiled) when the package is, and not each time.
-precompile(boot, (Ptr{Cvoid},))
-precompile(entry, ENTRY_TYPES)
-precompile(evaluate, (String, Module))
+include("precompile.jl")
 
 end

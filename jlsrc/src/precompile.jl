@@ -1,0 +1,30 @@
+# What is compiled with the package: in its package image from Julia 1.9 on, and inferred only before. Every
+# start reads the whole of that, so it is what most processes need. What ordinary uses need besides is
+# compiled into a system image (bufferbridge/_workload.py).
+
+# The start and the first call.
+precompile(boot, (Ptr{Cvoid},))
+precompile(entry, (Ptr{Cvoid}, Ptr{Value}, Int64, Ptr{Cvoid}, Ptr{Value}))
+precompile(evaluate, (String, Module))
+precompile(includefile, (String,))
+precompile(fail, (Any, Ptr{Value}))
+
+# What the slots of the Python types call (HELPERS), with arguments as they are compiled for.
+for (helper, types) in (
+    (getattr, (Module, String)), (getattr, (Any, String)), (setattr, (Module, String, Any)),
+    (dirof, (Module,)), (reprof, (Any,)), (strof, (Any,)), (strof, (AbstractArray,)), (hashof, (Any,)),
+    (compare, (Any, String, Any)), (lengthof, (Any,)), (getitem, (Any, Any)), (setitem, (Any, Any, Any)),
+    (arrayget, (AbstractArray, Int64, Bool)), (arrayset, (AbstractArray, Int64, Bool, Any)),
+    (whynotshared, (AbstractArray,)),
+)
+    precompile(helper, types)
+end
+
+# Results.
+for T in (Nothing, Bool, Int64, Float64, ComplexF64, String, Symbol, Char, BigInt, Function, Module, PyObject)
+    precompile(topython, (T,))
+end
+for T in (Int64, Float64), N in 1:2
+    precompile(topython, (Array{T,N},))
+    precompile(indices, (Array{T,N}, Ptr{Int64}, Int64))
+end
