@@ -40,6 +40,7 @@ class Image(NamedTuple):
     folder: Path
     packages: list[str]
     problem: Optional[str]  # noqa: UP045  (evaluated by Python 3.9)
+    project: str = ""  # the one that the packages are of, if it was named
 
     @property
     def file(self) -> Path:
@@ -178,7 +179,8 @@ def examine(
     if damaged:
         return Image(folder, packages, "it is incomplete or damaged")
     problem = None if changed is None else f"{changed} has changed since it was made"
-    return Image(folder, packages, problem)
+    project = environment[0] if environment is not None else ""
+    return Image(folder, packages, problem, project.partition("@.")[0])
 
 
 def _changed(record: dict[str, Any], julia: _find.Julia, package: str) -> str | None:
@@ -210,8 +212,12 @@ def _tell(image: Image) -> None:
         with contextlib.suppress(OSError):
             told.write_text(text, encoding="utf-8")
     if sys.stderr is not None:
+        import shlex
+
+        project = ["--project", image.project] if image.project else []
+        command = f"{COMMAND} {shlex.join([*project, *image.packages])}".rstrip()
         print(
-            f"bufferbridge: the precompiled image is not used: {image.problem}. "
-            f"`{' '.join([COMMAND, *image.packages])}` makes a new one.",
+            f"bufferbridge: the precompiled image is not used: {image.problem}. `{command}` makes "
+            "a new one.",
             file=sys.stderr,
         )

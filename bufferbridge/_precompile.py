@@ -168,7 +168,7 @@ class _Maker:
             "dependencies": _image.dependencies(self.julia, _PACKAGE),
         }
         library = made / "sys.so"
-        workload = [sys.executable, *_WORKLOAD, str(statements)]
+        workload = [sys.executable, *_WORKLOAD, str(statements), base, *options]
         julia = [str(self.julia.executable), "--startup-file=no", base, *options]
         if self.environment is not None and self.environment[0]:
             julia.append(f"--project={self.project or os.environ['JULIA_PROJECT']}")
@@ -180,12 +180,7 @@ class _Maker:
         for_python, for_julia = self._python_environment(), self._julia_environment()
         with _bar(4) as bar:
             for step, command, environment, failure in (
-                (
-                    "trying ordinary uses",
-                    [*workload, base, *options],
-                    for_python,
-                    "the uses failed",
-                ),
+                ("trying ordinary uses", workload, for_python, "the uses failed"),
                 ("compiling", julia, for_julia, "Julia could not compile the image"),
                 ("linking", link, dict(os.environ), f"{compiler[0]} could not link the image"),
                 ("trying the image", trial, for_python, "the image that was made does not work"),
@@ -247,6 +242,8 @@ def _is_outdated(folder: Path) -> bool:
         if record["format"] != _image.FORMAT:
             return True
         before, package = record["dependencies"], record["identity"]["package"]
+        if record["identity"]["cpu"] != _image.cpu():
+            return False  # another machine's, which may have what this one has not
         return (
             any(_image.signature(path) != was for path, was in before["julia"].items())
             or _image.checksum(package) != before["bufferbridge"]
@@ -283,6 +280,8 @@ def _run(
             output.seek(0)
             said = output.read().strip().splitlines() or ["nothing was printed"]
             how = f"signal {-code}" if code < 0 else f"exit status {code}"
+            if code == -signal.SIGKILL:
+                how += ", perhaps for want of memory: 4 GB are needed"
             raise PrecompileError("\n  ".join([f"{failure} ({how}):", *said[:12]]))
 
 

@@ -318,7 +318,7 @@ def test_what_others_own_is_not_used(image, which):
 # --- Environments -------------------------------------------------------------------------------
 
 
-def test_with_packages_it_is_for_one_environment(surroundings, made, tmp_path, monkeypatch):
+def test_with_packages_it_is_for_one_environment(made, tmp_path, monkeypatch, capsys):
     project = tmp_path / "project"
     project.mkdir()
     source = project / "source.jl"
@@ -341,6 +341,15 @@ def test_with_packages_it_is_for_one_environment(surroundings, made, tmp_path, m
     # One that is stale gives way to the one without packages.
     source.write_text("12")
     assert look() == made
+    record = made.folder / "image.json"
+    record.rename(record.parent / "elsewhere")
+    try:
+        _image.find(_find.find(), _start.JLSRC, None)
+    finally:
+        (record.parent / "elsewhere").rename(record)
+    hint = capsys.readouterr().err
+    assert f"{source} has changed since it was made. `" in hint
+    assert f"precompile --project {project} Dates` makes a new one." in hint
 
 
 def test_a_project_that_is_looked_for_from_the_current_folder(tmp_path, monkeypatch):

@@ -21,9 +21,10 @@ for (helper, types) in (
 end
 
 # Results.
-for T in (Nothing, Bool, Int64, Float64, ComplexF64, String, Symbol, Char, BigInt, Function, Module, PyObject)
+for T in (Nothing, Bool, Int64, Float64, ComplexF64, String, Symbol, Char, BigInt, Module, PyObject)
     precompile(topython, (T,))
 end
+precompile(topython, (typeof(evaluate),)) # of all functions: compiled for Function
 for T in (Int64, Float64), N in 1:2
     precompile(topython, (Array{T,N},))
     precompile(indices, (Array{T,N}, Ptr{Int64}, Int64))
