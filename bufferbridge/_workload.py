@@ -118,6 +118,22 @@ def callbacks() -> None:
     bb.stats(detail=True)
 
 
+def compiled() -> None:
+    """Calls that are compiled: frequent ones, and typed exports."""
+    for code, *args in (("(a, b) -> a + b", 1, 2), ("x -> string(x)", 1.5)):
+        f = bb.eval(code)
+        for _ in range(5000):
+            f(*args)
+    module = bb.eval(
+        "module Exports\nusing BufferBridge\n"
+        '"The sum."\n@pyexport add(a::Int, b::Int = 1)::Int = a + b\n'
+        "@pyexport total(x::Vector{Float64})::Float64 = sum(x)\nend"
+    )
+    module.add(1), module.add(1, 2), module.total(array.array("d", [1]))
+    with contextlib.suppress(bb.JuliaError):
+        module.total([1])
+
+
 def errors() -> None:
     """What goes wrong, and how it is told."""
     for code in (
@@ -157,7 +173,7 @@ def main(file: str, options: list[str]) -> None:
     image = [o.partition("=")[2] for o in options if o.startswith("--sysimage=")]
     others = tuple(o for o in options if not o.startswith("--sysimage="))
     _start._session = _start._start({"sysimage": image[0]}, (*others, f"--trace-compile={file}"))
-    for piece in (values, definitions, arrays, buffers, callbacks, errors, output):
+    for piece in (values, definitions, arrays, buffers, callbacks, compiled, errors, output):
         piece()
 
 

@@ -69,7 +69,7 @@ compile()
 
 # On Julia 1.5 the compiler finds no addresses for functions that it compiles for `@cfunction` while it
 # writes an image: this one is compiled already.
-Core.eval(Main.BufferBridge, :(@cfunction(entry, Cint, (Ptr{Cvoid}, Ptr{Value}, Int64, Ptr{Cvoid}, Ptr{Value}))))
+Core.eval(Main.BufferBridge, :(cfunction(entry)))
 
 end
 

@@ -4,7 +4,7 @@
 
 # The start and the first call.
 precompile(boot, (Ptr{Cvoid},))
-precompile(entry, (Ptr{Cvoid}, Ptr{Value}, Int64, Ptr{Cvoid}, Ptr{Value}))
+precompile(entry, ENTRY_TYPES)
 precompile(evaluate, (String, Module))
 precompile(includefile, (String,))
 precompile(fail, (Any, Ptr{Value}))
