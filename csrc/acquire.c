@@ -103,6 +103,7 @@ typedef struct bb_memory {
 
 enum { LARGE = 1 << 14, BUCKETS = 1024 };
 static bb_memory *memories[BUCKETS];
+static bb_memory uncounted; /* the `memory` of buffers that don't count */
 
 static bb_memory **bucket(const char *ptr)
 {
@@ -114,7 +115,6 @@ void bb_count_memory(bb_buffer *b)
     bb_memory *m, **first;
 
     b->memory = NULL;
-    b->counted = 0;
     if (b->len >= LARGE) {
         first = bucket(b->ptr);
         for (m = *first; m != NULL && m->ptr != b->ptr; m = m->next)
@@ -133,7 +133,6 @@ void bb_count_memory(bb_buffer *b)
             return;
         }
     }
-    b->counted = b->len;
     bb.held_bytes += b->len;
 }
 
@@ -141,10 +140,10 @@ void bb_uncount_memory(bb_buffer *b)
 {
     bb_memory *m = b->memory, **place;
 
-    bb.held_bytes -= b->counted;
-    b->counted = 0;
-    b->memory = NULL;
-    if (m == NULL || --m->buffers > 0)
+    b->memory = &uncounted;
+    if (m == NULL)
+        bb.held_bytes -= b->len;
+    if (m == NULL || m == &uncounted || --m->buffers > 0)
         return;
     bb.held_bytes -= m->len;
     for (place = bucket(m->ptr); *place != m; place = &(*place)->next)

@@ -143,8 +143,7 @@ typedef struct {
     const char *format;                          /* never NULL */
     PyObject *object;     /* the exporter, borrowed from view.obj or keep */
     bb_link link;
-    struct bb_memory *memory; /* counted there, with others of the same memory; NULL if it is small */
-    int64_t counted;      /* its share of bb.held_bytes otherwise */
+    struct bb_memory *memory; /* counted there, with others of the same memory; NULL if by itself */
     Py_buffer view;       /* view.obj is NULL if the memory came by __array_interface__ */
     PyObject *keep;       /* then this keeps the object and its memory alive */
     PyObject *description; /* the str that `format` is in, if it is not the exporter's own */
