@@ -101,7 +101,9 @@ typedef struct bb_memory {
     int64_t buffers;      /* that are held */
 } bb_memory;
 
-enum { LARGE = 1 << 14, BUCKETS = 1024 };
+/* What a buffer costs besides its memory is some hundred bytes here, and its exporter. It counts for more than that,
+ * so that there is a collection after 65,536 small ones (MIN_PIN_LIMIT in frombuffer.jl). */
+enum { LARGE = 1 << 14, BUCKETS = 1024, BESIDES = 1 << 12 };
 static bb_memory *memories[BUCKETS];
 static bb_memory uncounted; /* the `memory` of buffers that don't count */
 
@@ -115,6 +117,7 @@ void bb_count_memory(bb_buffer *b)
     bb_memory *m, **first;
 
     b->memory = NULL;
+    bb.held_bytes += BESIDES;
     if (b->len >= LARGE) {
         first = bucket(b->ptr);
         for (m = *first; m != NULL && m->ptr != b->ptr; m = m->next)
@@ -140,10 +143,13 @@ void bb_uncount_memory(bb_buffer *b)
 {
     bb_memory *m = b->memory, **place;
 
+    if (m == &uncounted)
+        return;
     b->memory = &uncounted;
+    bb.held_bytes -= BESIDES;
     if (m == NULL)
         bb.held_bytes -= b->len;
-    if (m == NULL || m == &uncounted || --m->buffers > 0)
+    if (m == NULL || --m->buffers > 0)
         return;
     bb.held_bytes -= m->len;
     for (place = bucket(m->ptr); *place != m; place = &(*place)->next)
