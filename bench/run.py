@@ -136,7 +136,8 @@ def surroundings() -> dict[str, Any]:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     os.environ.update(ENVIRONMENT)
     report: dict[str, Any] = {"surroundings": surroundings(), "bridges": {}}
-    report["surroundings"]["start"] = precompile(sys.executable)
+    made = "as installed" if options.quick else precompile(sys.executable)
+    report["surroundings"]["start"] = made
     for bridge in BRIDGES:
         if bridge != "bufferbridge" and bridge not in options.peers:
             continue

@@ -47,8 +47,6 @@ def test_run(rows, tmp_path):
     assert {"bufferbridge", "Python", "NumPy", "Julia"} <= set(ours["versions"])
     assert set(ours["rows"]) == set(rows)
     for key, found in ours["rows"].items():
-        if key == "typed" and "not possible" in found:
-            continue
         assert found.get("not possible") is None, f"{key}: {found['not possible']}"
         assert found["rounds"] >= 1
         assert found["ours"] > 0
