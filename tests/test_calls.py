@@ -39,7 +39,7 @@ def leaves(f) -> list[bool]:
 def same(a, b):
     return type(a) is type(b) and repr(a) == repr(
         b
-    )  # which tells 0.0 from -0.0, and NaNs not apart
+    )  # 0.0 is not -0.0, NaN is NaN
 
 
 PLAIN = [0, 1, -1, 2**62, -(2**63), 2**63 - 1, 0.0, -0.5, 1e300, math.inf, math.nan, 1j, 2 - 3.5j]
