@@ -13,14 +13,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Union
 
 import platformdirs
+
+from ._recall import is_ours as is_ours  # noqa: PLC0414  (for others too)
 
 #: The oldest Julia that bufferbridge works with.
 MINIMUM = (1, 5)
@@ -38,6 +39,9 @@ ENVIRONMENT = "BUFFERBRIDGE_JULIA"
 _CACHE_FORMAT = 1
 
 _EXE = "julia.exe" if os.name == "nt" else "julia"
+
+# Where the executable is in the folder of an installation.
+_INSIDE = (f"bin/{_EXE}", f"usr/bin/{_EXE}", _EXE)
 
 _INSTALL_COMMAND = "python -m bufferbridge install-julia"
 
@@ -95,6 +99,12 @@ class Julia(NamedTuple):
     bindir: Path
     image: Path
     source: str
+
+    @classmethod
+    def of_text(cls, parts: Iterable[str]) -> Julia:
+        """From what `map(str, julia)` gives."""
+        executable, version, libjulia, bindir, image, source = parts
+        return cls(Path(executable), version, Path(libjulia), Path(bindir), Path(image), source)
 
     @property
     def version(self) -> tuple[int, int, int]:
@@ -166,7 +176,7 @@ def _resolve(value: str, source: str) -> Candidate:
         if on_path is not None:
             return Candidate(source, _absolute(on_path))
     else:
-        inside = [path / "bin" / _EXE, path / "usr" / "bin" / _EXE, path / _EXE]
+        inside = [path / sub for sub in _INSIDE]
         for executable in inside if path.is_dir() else [path]:
             if executable.is_file():
                 return Candidate(source, _absolute(executable))
@@ -236,19 +246,13 @@ def installed() -> list[Path]:
 def _juliapkg() -> Iterator[Path]:
     """Where juliapkg puts the Julia that it installs for this Python environment."""
 
-    def option(name: str) -> str | None:
-        value = sys._xoptions.get(f"juliapkg-{name}")
-        if isinstance(value, str):
-            return value
-        return os.environ.get(f"PYTHON_JULIAPKG_{name.upper()}")
-
-    executable = option("exe")
+    executable = _juliapkg_option("exe")
     if executable:
         import shutil
 
         yield Path(shutil.which(executable) or executable)
     prefix = sys.prefix if sys.prefix != sys.base_prefix else os.environ.get("CONDA_PREFIX")
-    chosen = option("project")
+    chosen = _juliapkg_option("project")
     if chosen:
         project = Path(chosen)
     elif prefix:
@@ -258,6 +262,13 @@ def _juliapkg() -> Iterator[Path]:
         project = Path(depot or _home() / ".julia") / "environments" / "pyjuliapkg"
     if project.is_absolute() or chosen:
         yield project / "pyjuliapkg" / "install" / "bin" / _EXE
+
+
+def _juliapkg_option(name: str) -> str | None:
+    value = sys._xoptions.get(f"juliapkg-{name}")
+    if isinstance(value, str):
+        return value
+    return os.environ.get(f"PYTHON_JULIAPKG_{name.upper()}")
 
 
 def _juliaup() -> Iterator[Path]:
@@ -286,6 +297,30 @@ def _juliaup_rank(folder: Path) -> tuple[bool, tuple[int, int, int]]:
     return release, _version_in(folder.name)
 
 
+def looked_at(julia: PathLike | None = None) -> list[Path]:
+    """All files and folders that `find(julia)` may look at, those that are not there too."""
+    value = os.environ.get(ENVIRONMENT) if julia is None else os.fspath(julia)
+    names = [name for name in (value, "julia", _juliapkg_option("exe")) if name]
+    there = [Path(name).expanduser() for name in names]
+    folders = [path for name, path in zip(names, there) if path.name != name]
+    root, depot = install_root(), _juliaup_depot()
+    return [
+        cache_file(),
+        *(
+            Path(folder, n)
+            for folder in os.environ.get("PATH", "").split(os.pathsep)
+            for n in names
+        ),
+        *(folder / sub for folder in folders for sub in ("", *_INSIDE)),
+        root,
+        *(folder / sub / "bin" / _EXE for folder in _listdir(root) for sub in ("", "usr")),
+        *_juliapkg(),
+        depot,
+        depot / "juliaup.json",
+        *_juliaup(),
+    ]
+
+
 def _home() -> Path:
     # Unlike Path.home(), this does not raise where there is no home. It is relative then.
     return Path(os.path.expanduser("~"))
@@ -298,18 +333,6 @@ def _listdir(folder: Path) -> list[Path]:
         return sorted(folder.iterdir())
     except OSError:
         return []
-
-
-def is_ours(path: Path | int) -> bool:
-    """Whether nobody but this user and root can write to a file or folder (or open file)."""
-    if os.name != "posix":
-        return True
-    try:
-        found = os.stat(path)
-    except OSError:
-        return False
-    shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return found.st_uid in (0, os.geteuid()) and not shared
 
 
 def make_folder(folder: Path) -> None:

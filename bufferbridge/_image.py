@@ -5,7 +5,7 @@ compiled. It is native code, and Julia ends the process if it is given one that 
 that an image depends on is recorded beside it. One whose record is not true any more, or which
 others than the user may write to, is never loaded: the start goes on without it, and says so once.
 
-This module is imported at every start; `bufferbridge._precompile` makes the images.
+This module is imported where a start looks for an image; `bufferbridge._precompile` makes them.
 """
 
 from __future__ import annotations
@@ -19,19 +19,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from . import _find
+from ._recall import cpu as cpu  # noqa: PLC0414  (for others too)
 
 #: Raised whenever what is recorded, or how an image is made, changes.
 FORMAT = 1
 
 COMMAND = "python -m bufferbridge precompile"
-
-# What /proc/cpuinfo says of a processor that stays the same: x86, then ARM.
-# fmt: off
-_CPU = {
-    "vendor_id", "cpu family", "model", "model name", "flags",
-    "CPU implementer", "CPU architecture", "CPU variant", "CPU part", "Features",
-}
-# fmt: on
 
 
 class Image(NamedTuple):
@@ -78,6 +71,18 @@ def look(julia: _find.Julia, package: str, project: str | None) -> Image | None:
             return image
         images.append(image)
     return images[0] or images[1]
+
+
+def looked_at(julia: _find.Julia, package: str, project: str | None) -> list[Path]:
+    """All files and folders that `look` may look at, those that are not there too."""
+    paths = [Path(package, "src"), *Path(package, "src").iterdir()]
+    for environment in (environment_of(project), None):
+        folder = folder_of(julia, package, environment)
+        record = folder / "image.json"
+        paths += [folder, record, folder / "sys.so"]
+        if record.exists():
+            paths += map(Path, json.loads(record.read_text(encoding="utf-8"))["sources"])
+    return paths
 
 
 # --- What an image depends on -------------------------------------------------------------------
@@ -128,18 +133,6 @@ def signature(path: str | os.PathLike[str]) -> list[int] | None:
     except OSError:
         return None
     return [found.st_size, found.st_mtime_ns]
-
-
-def cpu() -> str:
-    """The processor, as far as native code depends on it."""
-    try:
-        with open("/proc/cpuinfo", "rb", buffering=0) as file:
-            # All of it takes long on a machine with many processors, and says the same of each.
-            first = file.read(1 << 13).split(b"\n\n")[0].decode(errors="replace")
-    except OSError:
-        return os.uname().machine
-    lines = [line for line in first.splitlines() if line.partition("\t")[0].strip() in _CPU]
-    return f"{os.uname().machine}-{zlib.crc32(chr(10).join(lines).encode()):08x}"
 
 
 def checksum(package: str) -> int:

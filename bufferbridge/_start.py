@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import atexit
 import os
 from _thread import RLock
@@ -31,7 +32,7 @@ _UUID = "1b0a2c5e-6f0b-4f7e-9d6e-3a5c3c8e4b11"  # of BufferBridge, jlsrc/Project
 class Session:
     """What there is once Julia runs."""
 
-    julia: Julia
+    found: tuple[str, ...]  # see _look
     options: dict[str, Any]
     version: tuple[int, int, int]
     Main: JuliaModule
@@ -41,6 +42,12 @@ class Session:
     evaluate: JuliaFunction
     include: JuliaFunction
     nogil: JuliaFunction
+
+    @property
+    def julia(self) -> Julia:
+        from . import _find
+
+        return _find.Julia.of_text(self.found[:-1])
 
 
 _session: Session | None = _core._session()  # not None if the package was imported before
@@ -111,20 +118,12 @@ def session() -> Session | None:
 
 
 def _start(options: dict[str, Any], arguments: tuple[str, ...] = ()) -> Session:
-    import threading
-
-    if threading.current_thread() is not threading.main_thread():
+    if not _on_main_thread():
         raise RuntimeError(
             "Julia must be started on the main thread: call bufferbridge.init() there first"
         )
-    from . import _find, _image
-
-    julia = _find.find(options.get("julia"))
-    image = options.get("sysimage") or _image.find(julia, JLSRC, options.get("project"))
-    # Julia takes a relative path for one from its own folder, and no image for a reason to exit.
-    image = os.path.abspath(image or julia.image)
-    if not os.path.exists(image):
-        raise FileNotFoundError(f"there is no Julia system image at {image!r}")
+    found = _look(options)
+    executable, _, libjulia, bindir, *_, image = found
 
     argv = ["julia", "--startup-file=no", *arguments]
     if "project" in options:
@@ -138,11 +137,11 @@ def _start(options: dict[str, Any], arguments: tuple[str, ...] = ()) -> Session:
     _keep.extend((strings, pointers, error))
 
     session = Session()
-    session.julia = julia
+    session.found = found
     session.options = options
     failed = lib.bb_boot(
-        os.fsencode(julia.libjulia),
-        os.fsencode(julia.bindir),
+        os.fsencode(libjulia),
+        os.fsencode(bindir),
         os.fsencode(image),
         len(argv),
         pointers,
@@ -154,7 +153,7 @@ def _start(options: dict[str, Any], arguments: tuple[str, ...] = ()) -> Session:
     )
     if failed:
         text = ffi.string(error).decode(errors="replace")
-        raise RuntimeError(f"Julia {julia.executable} could not be started: {text}")
+        raise RuntimeError(f"Julia {executable} could not be started: {text}")
 
     session.Main, session.Base, session.Core, session.bridge = (
         _core._root(_core.CLASS_MODULE, facts[i]) for i in range(4)
@@ -164,9 +163,42 @@ def _start(options: dict[str, Any], arguments: tuple[str, ...] = ()) -> Session:
     session.include = session.bridge.includefile
     session.nogil = session.bridge.nogil
     _faults.share()
-    atexit.register(_stop, os.fsencode(julia.libjulia))
+    atexit.register(_stop, os.fsencode(libjulia))
     _core._set_session(session)
     return session
+
+
+def _on_main_thread() -> bool:
+    # Module threading takes long to import, and takes the thread that imports it for the main one.
+    try:
+        # Only the main thread may set handlers, and nobody one of this signal.
+        _signal.signal(_signal.SIGKILL, _signal.SIG_DFL)
+    except ValueError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _look(options: dict[str, Any]) -> tuple[str, ...]:
+    """What to start: the parts of a `_find.Julia`, as text, and the system image."""
+    from . import _recall
+
+    question = _recall.question(JLSRC, options)
+    found = None if question is None else _recall.answer(question)
+    if found is not None:
+        return found
+    from . import _find, _image
+
+    julia = _find.find(options.get("julia"))
+    image = options.get("sysimage") or _image.find(julia, JLSRC, options.get("project"))
+    # Julia takes a relative path for one from its own folder, and no image for a reason to exit.
+    image = os.path.abspath(image or julia.image)
+    if not os.path.exists(image):
+        raise FileNotFoundError(f"there is no Julia system image at {image!r}")
+    if question is not None:
+        _recall.note(question, julia, image, JLSRC, options)
+    return (*map(str, julia), image)
 
 
 def _set_hooks() -> None:

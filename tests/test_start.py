@@ -153,6 +153,53 @@ def test_the_start_needs_the_main_thread(run_python):
     assert done.stdout.endswith("2\n")
 
 
+def test_the_main_thread_is_known_without_module_threading(run_python):
+    done = run_python(
+        """
+        import _thread, sys
+        known = "threading" in sys.modules  # by what is installed beside us
+        import bufferbridge as bb
+
+        def start():
+            try:
+                bb.eval("1")
+            except RuntimeError as e:
+                print(e)
+            lock.release()
+
+        lock = _thread.allocate_lock()
+        lock.acquire()
+        _thread.start_new_thread(start, ())
+        lock.acquire()
+        assert known or "threading" not in sys.modules
+        print(bb.eval("1 + 1"))
+        """
+    )
+    assert "main thread" in done.stdout
+    assert done.stdout.endswith("2\n")
+
+
+def test_a_child_of_another_thread_may_start_julia(run_python):
+    done = run_python(
+        """
+        import os, threading
+        import bufferbridge as bb
+
+        def fork():
+            if os.fork() == 0:
+                print(bb.eval("1 + 1"), flush=True)
+                os._exit(0)
+            assert os.wait()[1] == 0
+
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join()
+        """,
+        args=["-W", "ignore"],
+    )
+    assert done.stdout == "2\n"
+
+
 def test_importing_again_finds_what_runs(run_python):
     done = run_python(
         """
