@@ -52,7 +52,9 @@ static int compile(bb_function *f, int64_t s)
 {
     bb_value args[2] = {{.tag = BB_JULIA, .a.p = f->base.jl}, {.tag = BB_INT, .a.i = s}}, result;
     int r = ask(BB_H_COMPILE, args, 2, &result);
-    f->code = (bb_code *)(intptr_t)result.a.i;
+    /* Python code may have run (output, what is let go), and called this very function with other arguments. */
+    if (f->signature == s)
+        f->code = (bb_code *)(intptr_t)result.a.i;
     return r;
 }
 
@@ -66,17 +68,21 @@ static int compile_general(void)
     return ask(BB_H_COMPILE_GENERAL, NULL, 0, &result);
 }
 
-/* Sets f->code to the code for this call, or NULL. 0, or -1 with an exception. */
-static inline int look_for_code(bb_function *f, int64_t s)
+/* Sets *code to the code for this call, or to NULL. 0, or -1 with an exception. The call that asks for code does
+ * not use it: nobody knows whether it is still valid when Python code has run. */
+static inline int look_for_code(bb_function *f, int64_t s, const bb_code **code)
 {
+    *code = NULL;
     if (f->signature != s) {
         f->signature = s;
         f->calls = 0;
         f->code = NULL;
     }
     if (f->code != NULL) {
-        if (*f->code->valid == SIZE_MAX)
+        if (*f->code->valid == SIZE_MAX) {
+            *code = f->code;
             return 0;
+        }
         f->code = NULL;
         f->calls = 0;
     }
@@ -92,7 +98,7 @@ PyObject *bb_call(void *f, PyObject *const *args, Py_ssize_t n, PyObject *kwname
     bb_value stack[STACK_VALUES], *values = stack, result;
     Py_ssize_t converted = 0;
     PyObject *out = NULL;
-    int failed = 0, plain = 1;
+    int failed = 0, plain = 1, general = 0;
 
     if (n > STACK_VALUES && (values = PyMem_Malloc((size_t)n * sizeof *values)) == NULL)
         return PyErr_NoMemory();
@@ -111,24 +117,18 @@ PyObject *bb_call(void *f, PyObject *const *args, Py_ssize_t n, PyObject *kwname
             if (Py_TYPE(args[i]) == bb_types[BB_CLASS_ARRAY] && bb_array_usable((bb_array *)args[i]) < 0)
                 failed = 1;
     if (!failed) {
-        bb_entry entry = bb.entry;
+        const bb_code *code = NULL;
         int64_t s;
         result.owner = NULL;
         if (function != NULL && kwnames == NULL && (s = signature(values, n)) != 0) {
-            failed = look_for_code(function, s);
-            if (function->code != NULL) {
-                entry = function->code->entry;
-                if (function->code->leaf && plain) {
-                    bb_call_leaf(entry, f, values, &result);
-                    return bb_to_python(&result);
-                }
+            failed = look_for_code(function, s, &code);
+            if (code != NULL && code->leaf && plain) {
+                bb_call_leaf(code->entry, f, values, &result);
+                return bb_to_python(&result);
             }
         }
-        if (!general_is_compiled && bb.calls > CALLS_TO_COMPILE && entry == bb.entry) {
-            failed |= compile_general();
-            entry = bb.entry;
-        }
-        if (!failed && bb_enter(entry, f, values, n, kwnames, &result) == 0)
+        general = code == NULL;
+        if (!failed && bb_enter(general ? bb.entry : code->entry, f, values, n, kwnames, &result) == 0)
             out = bb_to_python(&result);
     }
     if (!plain || failed)
@@ -137,6 +137,9 @@ PyObject *bb_call(void *f, PyObject *const *args, Py_ssize_t n, PyObject *kwname
                 bb_value_clear(&values[i]);
     if (values != stack)
         PyMem_Free(values);
+    /* After the call, since Python code may run. */
+    if (general && !general_is_compiled && bb.calls > CALLS_TO_COMPILE && out != NULL && compile_general() < 0)
+        Py_CLEAR(out);
     bb_drain();
     return out;
 }

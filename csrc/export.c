@@ -27,19 +27,23 @@ static PyObject *wrong_number(const bb_export *e, Py_ssize_t n)
     return NULL;
 }
 
-static __attribute__((noinline)) int compile(const bb_export *e, Py_ssize_t n)
+/* Python code may run meanwhile (output, what is let go), and change definitions again. */
+static __attribute__((noinline)) int compile(const bb_export *e, const bb_code *code, Py_ssize_t n)
 {
     bb_value args[2] = {{.tag = BB_JULIA, .a.p = e->object}, {.tag = BB_INT, .a.i = n}}, result;
-    return bb_call_helper(BB_H_RECOMPILE, args, 2, &result);
+    do
+        if (bb_call_helper(BB_H_RECOMPILE, args, 2, &result) < 0)
+            return -1;
+    while (*code->valid != SIZE_MAX);
+    return 0;
 }
 
-static inline __attribute__((always_inline)) PyObject *call_code(const bb_export *e, bb_value *values, Py_ssize_t n)
+/* Of code that is valid. */
+static inline __attribute__((always_inline)) PyObject *call_code(const bb_export *e, const bb_code *code,
+                                                                 bb_value *values, Py_ssize_t n)
 {
-    const bb_code *code = &e->codes[n - e->required];
     bb_value result;
 
-    if (*code->valid != SIZE_MAX && compile(e, n) < 0)
-        return NULL;
     if (code->leaf) {
         bb_call_leaf(code->entry, e->object, values, &result);
         return result.tag == BB_INT ? PyLong_FromLongLong(result.a.i) : bb_to_python(&result);
@@ -61,7 +65,8 @@ static int fits(int kind, const bb_value *v)
 }
 
 /* Arguments of all kinds. */
-static __attribute__((noinline)) PyObject *call_converted(const bb_export *e, PyObject *const *args, Py_ssize_t n)
+static __attribute__((noinline)) PyObject *call_converted(const bb_export *e, const bb_code *code, PyObject *const *args,
+                                                          Py_ssize_t n)
 {
     bb_value values[BB_EXPORT_ARGS];
     PyObject *out = NULL;
@@ -75,8 +80,16 @@ static __attribute__((noinline)) PyObject *call_converted(const bb_export *e, Py
     /* Converting an argument may have run Python code: see bb_call. */
     for (Py_ssize_t i = 0; i + 1 < n && !failed; i++)
         failed = Py_TYPE(args[i]) == bb_types[BB_CLASS_ARRAY] && bb_array_usable((bb_array *)args[i]) < 0;
-    if (!failed && fit)
-        out = call_code(e, values, n);
+    if (!failed && fit) {
+        if (*code->valid == SIZE_MAX)
+            out = call_code(e, code, values, n);
+        else { /* that code changed a definition */
+            bb_value result;
+            result.owner = NULL;
+            if (bb_enter(bb.entry, e->object, values, n, NULL, &result) == 0)
+                out = bb_to_python(&result);
+        }
+    }
     for (Py_ssize_t i = 0; i < converted; i++)
         if (!bb_is_plain(&values[i]))
             bb_value_clear(&values[i]);
@@ -89,6 +102,7 @@ static __attribute__((noinline)) PyObject *call_converted(const bb_export *e, Py
 static PyObject *call_export(PyObject *module, PyObject *const *args, Py_ssize_t n)
 {
     const bb_export *e = PyModule_GetState(module);
+    const bb_code *code;
     bb_value values[BB_EXPORT_ARGS];
 
     if (!bb_ready()) {
@@ -97,21 +111,25 @@ static PyObject *call_export(PyObject *module, PyObject *const *args, Py_ssize_t
     }
     if (n < e->required || n > e->count)
         return wrong_number(e, n);
+    /* Before the arguments, since Python code may run: see bb_call. */
+    code = &e->codes[n - e->required];
+    if (*code->valid != SIZE_MAX && compile(e, code, n) < 0)
+        return NULL;
     /* Plain numbers, of which the code reads nothing but the words. */
     for (Py_ssize_t i = 0; i < n; i++) {
         PyObject *o = args[i];
         bb_value *v = &values[i];
         if (e->kinds[i] == BB_EXPORT_INT) {
             if (!PyLong_CheckExact(o) || !bb_small_int(o, &v->a.i))
-                return call_converted(e, args, n);
+                return call_converted(e, code, args, n);
         } else if (e->kinds[i] == BB_EXPORT_FLOAT) {
             if (!PyFloat_CheckExact(o))
-                return call_converted(e, args, n);
+                return call_converted(e, code, args, n);
             v->a.d = PyFloat_AS_DOUBLE(o);
         } else
-            return call_converted(e, args, n);
+            return call_converted(e, code, args, n);
     }
-    return call_code(e, values, n);
+    return call_code(e, code, values, n);
 }
 
 static struct PyModuleDef definition = {
