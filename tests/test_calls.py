@@ -152,6 +152,61 @@ def test_leaves_are_what_can_neither_throw_nor_wait():
         assert leaves(f) == [leaf], code
 
 
+#: What throws without being a call of anything that could: by operands of other types, or undefined ones.
+THROWS = """
+x -> x ? 1 : 2
+x -> x === undefined_name
+x -> x > 0 ? x : undefined_name
+x -> Core.ifelse(x, 1, 2)
+x -> Int(reinterpret(Int32, x))
+x -> reinterpret(Bool, x)
+x -> Core.Intrinsics.add_int(x, 1.0)
+x -> Core.Intrinsics.shl_int(x, "a")
+x -> Core.Intrinsics.sext_int(Int64, x)
+x -> Core.Intrinsics.trunc_int(Int64, x)
+x -> Core.Intrinsics.add_float(x, 1.0)
+x -> Core.Intrinsics.pointerref(x, 1, 1)
+x -> getfield((x, 2), 3)
+@eval x -> real($(Expr(:new, Complex{Int}, :x, 1.0)))
+(f(::Vararg{T}) where {T} = T === Int; x -> f())
+"""
+
+
+@pytest.mark.parametrize("code", THROWS.split("\n")[1:-1])
+def test_what_throws_is_no_leaf(code):
+    """Nothing catches an exception in one, and Julia ends the process."""
+    f = bb.eval(code)
+    with pytest.raises(bb.JuliaError):
+        f(-1)
+    isleaf = "f -> BufferBridge.isleaf(BufferBridge.Compiled{typeof(f),Tuple{Int},Any,true}())"
+    assert bb.eval(isleaf)(f) is False
+    assert bb.eval(isleaf)(bb.eval("x -> x + 1")) is True
+
+
+def test_calls_while_code_is_made(run_python):
+    """Code for one signature must not be taken for that of another one, which was called meanwhile."""
+    run_python(
+        """
+        import bufferbridge as bb
+        f = bb.eval("x -> x")
+        calls = []
+        class Dropped:
+            def __del__(self):
+                if asking:
+                    calls.append(f(1.5))
+        asking = False
+        for _ in range(3999):
+            f(1)
+        bb.eval("(D, n) -> for i in 1:n; D(); end")(Dropped, 2000)
+        asking = True
+        f(1)  # Julia's compiler collects
+        assert calls
+        asking = False
+        assert f(1.5) == 1.5
+        """
+    )
+
+
 def test_closures_share_code_and_keep_their_own_values():
     make = bb.eval("n -> x -> x + n")
     one, ten = make(1), make(10)

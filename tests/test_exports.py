@@ -387,6 +387,21 @@ def test_definitions_that_change(run_python):
     )
 
 
+def test_code_that_can_only_throw(run_python):
+    run_python(
+        """
+        import bufferbridge as bb
+        bb.eval('module Odd; using BufferBridge; @pyexport odd(x::Int)::Int = x ? 1 : 2; end')
+        try:
+            bb.Main.Odd.odd(1)
+        except TypeError as error:
+            assert "boolean" in str(error)
+        else:
+            assert False
+        """
+    )
+
+
 def test_functions_that_exist_already():
     bb.eval(
         """

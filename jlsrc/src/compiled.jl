@@ -118,15 +118,19 @@ end
 
 # ------------------------------------------------------------------ leaves
 
-# Operations that can't throw, whatever their operands.
-const HARMLESS = Set{Any}(getfield(Core.Intrinsics, name) for name in (
-    :neg_int, :add_int, :sub_int, :mul_int, :neg_float, :add_float, :sub_float, :mul_float, :div_float,
-    :muladd_float, :fma_float, :eq_int, :ne_int, :slt_int, :ult_int, :sle_int, :ule_int, :eq_float, :ne_float,
-    :lt_float, :le_float, :fpiseq, :and_int, :or_int, :xor_int, :not_int, :shl_int, :lshr_int, :ashr_int, :abs_float,
-    :copysign_float, :ceil_llvm, :floor_llvm, :trunc_llvm, :rint_llvm, :sqrt_llvm, :sext_int, :zext_int, :trunc_int,
-    :sitofp, :uitofp, :fptrunc, :fpext, :bitcast, :add_ptr, :sub_ptr, :pointerref, :pointerset, :flipsign_int)
-    if isdefined(Core.Intrinsics, name))
-push!(HARMLESS, ===, ifelse)
+# Operations that can't throw, as long as their operands are of the types that `takes` says. (With others they
+# throw when they are run: no more is said by the types of their results.)
+intrinsics(names...) = Set{Any}(getfield(Core.Intrinsics, name) for name in names if isdefined(Core.Intrinsics, name))
+
+const OF_BITS = intrinsics(:neg_int, :add_int, :sub_int, :mul_int, :eq_int, :ne_int, :slt_int, :ult_int, :sle_int, :ule_int,
+                           :and_int, :or_int, :xor_int, :not_int, :flipsign_int)
+const OF_FLOATS = intrinsics(:neg_float, :add_float, :sub_float, :mul_float, :div_float, :muladd_float, :fma_float, :eq_float,
+                             :ne_float, :lt_float, :le_float, :fpiseq, :abs_float, :copysign_float, :ceil_llvm, :floor_llvm,
+                             :trunc_llvm, :rint_llvm, :sqrt_llvm)
+const SHIFTS = intrinsics(:shl_int, :lshr_int, :ashr_int)
+const WIDENING = intrinsics(:sext_int, :zext_int)
+const TO_FLOATS = intrinsics(:sitofp, :uitofp)
+const OF_POINTERS = intrinsics(:add_ptr, :sub_ptr)
 
 """
 Whether a call of the entry does nothing but such operations, without loops: what is left after inlining is
@@ -140,39 +144,94 @@ function isleaf(entry)
     return all(i -> isharmless(ir.code[i], i, ir), eachindex(ir.code))
 end
 
-isharmless(@nospecialize(x), i, ir) = isconstant(x)
-isharmless(x::Union{Core.SSAValue,Core.SlotNumber,Core.PhiNode,Core.PiNode}, i, ir) = true
+isharmless(@nospecialize(x), i, ir) = isoperand(x)
+isharmless(x::Core.PiNode, i, ir) = isoperand(x.val)
+isharmless(x::Core.PhiNode, i, ir) = all(k -> !isassigned(x.values, k) || isoperand(x.values[k]), eachindex(x.values))
 isharmless(x::Core.GotoNode, i, ir) = x.label > i
 function isharmless(x::Expr, i, ir)
-    x.head === :gotoifnot && return x.args[2] > i
-    x.head in (:return, :meta, :boundscheck, :unreachable) && return x.head !== :unreachable
-    x.head === :new && return isbitstype(typeofstatement(x.args[1], ir))
-    x.head === :call || return false
-    f = x.args[1]
-    f isa GlobalRef && (f = isdefined(f.mod, f.name) && isconst(f.mod, f.name) ? getfield(f.mod, f.name) : nothing)
-    f in HARMLESS && return true
-    return f === getfield && ispartof(x.args, ir)
+    x.head === :gotoifnot && return x.args[2] > i && typeofoperand(x.args[1], ir) === Bool
+    x.head in (:meta, :boundscheck) && return true
+    all(isoperand, x.args) || return false
+    x.head === :return && return true
+    x.head === :new && return isnew(x.args, ir)
+    return x.head === :call && takes(constant(x.args[1]), x.args[2:end], ir)
 end
 @static if isdefined(Core, :GotoIfNot)
-    isharmless(x::Core.GotoIfNot, i, ir) = x.dest > i
-    isharmless(x::Core.ReturnNode, i, ir) = isdefined(x, :val)
+    isharmless(x::Core.GotoIfNot, i, ir) = x.dest > i && typeofoperand(x.cond, ir) === Bool
+    isharmless(x::Core.ReturnNode, i, ir) = isdefined(x, :val) && isoperand(x.val)
 end
 
-isconstant(@nospecialize(x)) = x === nothing || isbits(x) || x isa QuoteNode || x isa GlobalRef && isconst(x.mod, x.name)
+# What can be looked at: a value of before, or a constant. (Globals and type parameters may be undefined.)
+isoperand(@nospecialize(x)) = !(x isa Expr)
+isoperand(x::GlobalRef) = isdefined(x.mod, x.name) && isconst(x.mod, x.name)
+
+constant(@nospecialize(x)) = x
+constant(x::QuoteNode) = x.value
+constant(x::GlobalRef) = getfield(x.mod, x.name)
+
+# The type of an operand, or Any.
+function typeofoperand(@nospecialize(x), ir)
+    if x isa Core.SSAValue
+        T = ir.ssavaluetypes[x.id]
+        T isa Type && return T
+        return hasproperty(T, :val) ? typeofconstant(T.val) : hasproperty(T, :typ) && T.typ isa Type ? T.typ : Any
+    end
+    n = x isa Core.SlotNumber ? x.id : isdefined(Core, :Argument) && x isa Core.Argument ? x.n : 0
+    n == 0 || return 2 <= n <= length(ENTRY_TYPES) + 1 ? ENTRY_TYPES[n-1] : Any
+    return isoperand(x) ? typeofconstant(constant(x)) : Any
+end
+
+typeofconstant(@nospecialize(x)) = x isa Type ? Type{x} : typeof(x)
+
+# The type that an operand is, for the first operand of conversions, or Any.
+function typeas(@nospecialize(x), ir)
+    T = typeofoperand(x, ir)
+    return T isa DataType && T <: Type && length(T.parameters) == 1 && T.parameters[1] isa DataType ? T.parameters[1] : Any
+end
+
+isprimitive(@nospecialize(T)) = T isa DataType && isprimitivetype(T)
+isfloat(@nospecialize(T)) = T === Float64 || T === Float32
+
+# Whether the operation `f` is one of these, and the operands are such that it can't throw.
+function takes(@nospecialize(f), operands, ir)
+    f === (===) && return length(operands) == 2
+    isempty(operands) && return false
+    types = Any[typeofoperand(x, ir) for x in operands]
+    T = types[1]
+    f in OF_BITS && return isprimitive(T) && all(==(T), types)
+    f in OF_FLOATS && return isfloat(T) && all(==(T), types)
+    f in SHIFTS && return length(types) == 2 && all(isprimitive, types)
+    f in OF_POINTERS && return length(types) == 2 && (T === UInt || T <: Ptr) && types[2] === UInt
+    f === Core.ifelse && return length(types) == 3 && T === Bool && isbitstype(types[2]) && types[2] === types[3]
+    f === getfield && return length(types) == 2 && haspart(T, operands[2])
+    f === Core.Intrinsics.pointerref && return ispointer(T, types[2:end], operands[end])
+    f === Core.Intrinsics.pointerset &&
+        return length(types) == 4 && ispointer(T, types[3:end], operands[end]) && types[2] === eltype(T)
+    length(types) == 2 || return false
+    To, From = typeas(operands[1], ir), types[2]
+    isprimitive(To) && isprimitive(From) || return false
+    f === Core.Intrinsics.bitcast && return sizeof(To) == sizeof(From)
+    f in WIDENING && return sizeof(To) > sizeof(From)
+    f === Core.Intrinsics.trunc_int && return sizeof(To) < sizeof(From)
+    f in TO_FLOATS && return isfloat(To)
+    return f === Core.Intrinsics.fptrunc && To === Float32 && From === Float64 ||
+           f === Core.Intrinsics.fpext && To === Float64 && From === Float32
+end
+
+# Of plain data, by a number and with the alignment of a byte.
+ispointer(@nospecialize(P), types, alignment) =
+    P isa DataType && P <: Ptr && isbitstype(eltype(P)) && types == Any[Int, Int] && alignment === 1
 
 # getfield(x, :name or number) of plain data that has this field.
-function ispartof(args, ir)
-    length(args) == 3 || return false
-    T, field = typeofstatement(args[2], ir), args[3]
-    field isa QuoteNode && (field = field.value)
-    isbitstype(T) || return false
+function haspart(@nospecialize(T), field)
+    T isa DataType && isbitstype(T) || return false
+    field = constant(field)
     return field isa Symbol ? hasfield(T, field) : field isa Int && 1 <= field <= fieldcount(T)
 end
 
-# The type of a value in a statement, or Any.
-function typeofstatement(@nospecialize(x), ir)
-    T = x isa Core.SSAValue ? ir.ssavaluetypes[x.id] : isbits(x) ? typeof(x) : x isa Type ? Type{x} : Any
-    T isa Type || (T = hasproperty(T, :val) ? typeof(T.val) : Any) # a constant
-    T isa DataType && T <: Type && return length(T.parameters) == 1 && T.parameters[1] isa DataType ? T.parameters[1] : Any
-    return T isa DataType ? T : Any
+# A new struct of plain data with values for all its fields.
+function isnew(args, ir)
+    T = typeas(args[1], ir)
+    return T isa DataType && isbitstype(T) && length(args) == 1 + fieldcount(T) &&
+           all(i -> typeofoperand(args[i+1], ir) === fieldtype(T, i), 1:fieldcount(T))
 end
