@@ -152,7 +152,7 @@ def test_leaves_are_what_can_neither_throw_nor_wait():
         assert leaves(f) == [leaf], code
 
 
-#: What throws without being a call of anything that could: by operands of other types, or undefined ones.
+#: What throws and calls nothing: by operands of other types, or undefined ones.
 THROWS = """
 x -> x ? 1 : 2
 x -> x === undefined_name
@@ -184,7 +184,7 @@ def test_what_throws_is_no_leaf(code):
 
 
 def test_calls_while_code_is_made(run_python):
-    """Code for one signature must not be taken for that of another one, which was called meanwhile."""
+    """Code for one signature must not be taken for that of one that was called meanwhile."""
     run_python(
         """
         import bufferbridge as bb

@@ -421,7 +421,51 @@ def python_conversions() -> list[Operation]:
     return [Operation(n, lambda x=x: typename(x), watch=[x]) for n, x in values.items()]
 
 
-GROUPS = {f.__name__: f for f in (arguments, results, slots, callbacks, python_conversions)}
+def lent_arguments() -> list[Operation]:
+    """Callbacks with plain arguments, and with more than fit on the stack."""
+    call = bb.eval("(f, xs...) -> f(xs...)")
+    array, other = np.arange(4.0), object()
+    cases = {
+        "plain": (1, 2.5, "s", 2**40),
+        "twelve": range(2**40, 2**40 + 12),
+        "objects": (other, array, 1, "x"),
+        "twelve with objects": [other, array, 2**40] * 4,
+        "text that is no UTF-8": ("\udcff",),
+        "large": (2**70,),
+    }
+
+    def last(*args):
+        return args[-1]
+
+    watch = [array, other]
+    return [Operation(n, lambda xs=xs: call(last, *xs), watch=watch) for n, xs in cases.items()]
+
+
+def exports() -> list[Operation]:
+    bb.eval(
+        """
+        module Faulty
+        using BufferBridge
+        @pyexport total(x::AbstractVector{Float64}, y::Int)::Float64 = sum(x) + y
+        @pyexport text(x::String, y::Float64)::String = string(x, y)
+        @pyexport large(x::BigInt)::BigInt = x
+        @pyexport add(x::Int, y::Int)::Int = x + y
+        end"""
+    )
+    array = np.arange(4.0)
+    cases = {"total": (array, 1), "text": ("é", 1.0), "large": (2**80,), "add": (2**40, 5)}
+    functions = {name: getattr(bb.Main.Faulty, name) for name in cases}
+    for name, args in cases.items():  # compiled
+        functions[name](*args)
+    return [
+        Operation(n, lambda f=f, xs=cases[n]: f(*xs), watch=[array]) for n, f in functions.items()
+    ]
+
+
+GROUPS = {
+    f.__name__: f
+    for f in (arguments, results, slots, callbacks, lent_arguments, exports, python_conversions)
+}
 
 
 def run_group(name: str) -> None:
