@@ -190,7 +190,7 @@ static int call_(PyObject *f, bb_value *args, int64_t n, PyObject *kwnames, bb_v
 }
 static int api_call(PyObject *f, bb_value *args, int64_t n, PyObject *kwnames, bb_value *result)
 {
-    if (!bb_has_gil && (bb.status != BB_RUNNING || !PyGILState_Check()))
+    if (!bb_has_gil && ((bb.status != BB_RUNNING && bb.status != BB_NOT_STARTED) || !PyGILState_Check()))
         return -2;
     int state = bb_to_python_state();
     int status = call_(f, args, n, kwnames, result);

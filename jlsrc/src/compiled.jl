@@ -92,7 +92,8 @@ iscurrent(c::Code) = c.entry != C_NULL && unsafe_load(c.valid) == typemax(UInt)
 
 function compileentry(F, A, R)
     leaf = Compiled{F,A,R,true}()
-    entry = isleaf(leaf) ? leaf : Compiled{F,A,R,false}()
+    # C calls leaves without a way to give back what an argument owns, as the bytes of a text may be.
+    entry = !(String in A.parameters) && isleaf(leaf) ? leaf : Compiled{F,A,R,false}()
     precompile(entry, ENTRY_TYPES)
     return Code(cfunction(entry), validword(entry), entry === leaf)
 end
