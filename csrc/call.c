@@ -127,7 +127,7 @@ PyObject *bb_call(void *f, PyObject *const *args, Py_ssize_t n, PyObject *kwname
                 return bb_to_python(&result);
             }
         }
-        general = code == NULL;
+        general = code == NULL || code->leaf;
         if (!failed && bb_enter(general ? bb.entry : code->entry, f, values, n, kwnames, &result) == 0)
             out = bb_to_python(&result);
     }

@@ -37,9 +37,7 @@ def leaves(f) -> list[bool]:
 
 
 def same(a, b):
-    return type(a) is type(b) and repr(a) == repr(
-        b
-    )  # 0.0 is not -0.0, NaN is NaN
+    return type(a) is type(b) and repr(a) == repr(b)  # 0.0 is not -0.0, NaN is NaN
 
 
 PLAIN = [0, 1, -1, 2**62, -(2**63), 2**63 - 1, 0.0, -0.5, 1e300, math.inf, math.nan, 1j, 2 - 3.5j]
