@@ -393,6 +393,8 @@ static inline int bb_on_main_thread(void) { return bb_is_main; }
 
 void bb_offer_tls(void);             /* before Julia is loaded */
 PyObject *bb_call(void *f, PyObject *const *args, Py_ssize_t n, PyObject *kwnames, bb_function *function);
+int bb_arguments_usable(PyObject *const *args, Py_ssize_t n); /* 0; -1: exception */
+void bb_clear_values(bb_value *values, Py_ssize_t n);
 PyObject *bb_new_export(const bb_export *description);
 
 /* threads.c */

@@ -10,7 +10,6 @@
  * Lifetimes: values borrow from the arguments, which the caller keeps alive; what they own is given back
  * here whatever happens. With the GIL held, on any thread that may enter Julia (bb_ready). */
 #include "bufferbridge.h"
-#include <string.h>
 
 enum {
     STACK_VALUES = 8,
@@ -91,6 +90,23 @@ static inline int look_for_code(bb_function *f, int64_t s, const bb_code **code)
 
 /* ------------------------------------------------------------------- calls */
 
+/* After the last conversion: converting an argument may run Python code that resizes a Vector of which an argument
+ * before it is a view. */
+int bb_arguments_usable(PyObject *const *args, Py_ssize_t n)
+{
+    for (Py_ssize_t i = 0; i + 1 < n; i++)
+        if (Py_TYPE(args[i]) == bb_types[BB_CLASS_ARRAY] && bb_array_usable((bb_array *)args[i]) < 0)
+            return -1;
+    return 0;
+}
+
+void bb_clear_values(bb_value *values, Py_ssize_t n)
+{
+    for (Py_ssize_t i = 0; i < n; i++)
+        if (!bb_is_plain(&values[i]))
+            bb_value_clear(&values[i]);
+}
+
 /* Calls f, with the GIL held and Julia ready. function: the object that f belongs to, if it is a
  * JuliaFunction. */
 PyObject *bb_call(void *f, PyObject *const *args, Py_ssize_t n, PyObject *kwnames, bb_function *function)
@@ -110,12 +126,8 @@ PyObject *bb_call(void *f, PyObject *const *args, Py_ssize_t n, PyObject *kwname
         }
         plain &= bb_is_plain(&values[converted]);
     }
-    /* Converting an argument may run Python code that resizes a Vector of which an argument before it
-     * is a view. */
-    if (!plain)
-        for (Py_ssize_t i = 0; !failed && i + 1 < n; i++)
-            if (Py_TYPE(args[i]) == bb_types[BB_CLASS_ARRAY] && bb_array_usable((bb_array *)args[i]) < 0)
-                failed = 1;
+    if (!plain && !failed)
+        failed = bb_arguments_usable(args, n) < 0;
     if (!failed) {
         const bb_code *code = NULL;
         int64_t s;
@@ -131,10 +143,8 @@ PyObject *bb_call(void *f, PyObject *const *args, Py_ssize_t n, PyObject *kwname
         if (!failed && bb_enter(general ? bb.entry : code->entry, f, values, n, kwnames, &result) == 0)
             out = bb_to_python(&result);
     }
-    if (!plain || failed)
-        for (Py_ssize_t i = 0; i < converted; i++)
-            if (!bb_is_plain(&values[i]))
-                bb_value_clear(&values[i]);
+    if (!plain)
+        bb_clear_values(values, converted);
     if (values != stack)
         PyMem_Free(values);
     /* After the call, since Python code may run. */

@@ -9,7 +9,6 @@
  * The code of a function is compiled at its first call, and again after a definition has changed that it
  * relies on. */
 #include "bufferbridge.h"
-#include <string.h>
 
 typedef struct {
     bb_export export;
@@ -77,9 +76,8 @@ static __attribute__((noinline)) PyObject *call_converted(const bb_export *e, co
         failed = bb_from_python(args[converted], &values[converted]) < 0;
         fit &= fits(e->kinds[converted], &values[converted]);
     }
-    /* Converting an argument may have run Python code: see bb_call. */
-    for (Py_ssize_t i = 0; i + 1 < n && !failed; i++)
-        failed = Py_TYPE(args[i]) == bb_types[BB_CLASS_ARRAY] && bb_array_usable((bb_array *)args[i]) < 0;
+    if (!failed)
+        failed = bb_arguments_usable(args, n) < 0;
     if (!failed && fit) {
         if (*code->valid == SIZE_MAX)
             out = call_code(e, code, values, n);
@@ -90,9 +88,7 @@ static __attribute__((noinline)) PyObject *call_converted(const bb_export *e, co
                 out = bb_to_python(&result);
         }
     }
-    for (Py_ssize_t i = 0; i < converted; i++)
-        if (!bb_is_plain(&values[i]))
-            bb_value_clear(&values[i]);
+    bb_clear_values(values, converted);
     if (!failed && !fit) /* Julia says what is wrong, or finds that it can be taken */
         return bb_call(e->object, args, n, NULL, NULL);
     bb_drain();

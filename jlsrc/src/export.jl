@@ -162,7 +162,7 @@ strict(::Type{T}, x) where {T} = x isa T ? x : throw(NotExactly())
 const Small = Union{Int8,Int16,Int32,UInt8,UInt16,UInt32,UInt64,Int128,UInt128}
 strict(::Type{T}, x::Union{Int64,BigInt}) where {T<:Small} = exactly(T, x)
 strict(::Type{BigInt}, x::Int64) = BigInt(x)
-strict(::Type{T}, x::BigInt) where {T<:Union{Int64}} = exactly(T, x)
+strict(::Type{Int64}, x::BigInt) = exactly(Int64, x)
 strict(::Type{T}, x::Float64) where {T<:Union{Float16,Float32}} = (y = T(x); y == x || isnan(x) ? y : throw(NotExactly(true)))
 strict(::Type{Complex{T}}, x::ComplexF64) where {T<:Union{Float16,Float32}} = Complex(strict(T, real(x)), strict(T, imag(x)))
 strict(::Type{Char}, x::String) = length(x) == 1 ? first(x) : throw(NotExactly())
@@ -276,7 +276,7 @@ function builtin(e::Export)
     end
 end
 
-"bb.export's code for calls with `n` arguments, compiled for the definitions as they are now."
+"An export's code for calls with `n` arguments, compiled for the definitions as they are now."
 function recompile(b::Builtin, n::Int64)
     e = b.export_
     codes = b.keep[3]
@@ -289,7 +289,7 @@ end
 
 # As CPython's own builtins have it: the signature, which inspect.signature reads, then the text.
 function doctext(e::Export)
-    arguments = [pyargument(n) for n in e.arguments]
+    arguments = [pyargument(n, i) for (i, n) in enumerate(e.arguments)]
     for (i, d) in enumerate(reverse(e.defaults))
         arguments[end-i+1] *= "=" * pydefault(d)
     end
@@ -301,10 +301,10 @@ end
 const PYTHON_KEYWORDS = ("and", "as", "assert", "async", "await", "class", "def", "del", "elif", "except", "from",
                          "is", "lambda", "nonlocal", "not", "or", "pass", "raise", "with", "yield", "None", "True", "False")
 
-# Python reads the signature: a name that it can't have is not shown.
-function pyargument(name::Symbol)
+# Python reads the signature: a name that it can't have is its number.
+function pyargument(name::Symbol, i::Int)
     s = String(name)
-    occursin(r"^[A-Za-z_][A-Za-z_0-9]*$", s) || return string("arg", hash(s) % 1000)
+    occursin(r"^[A-Za-z_][A-Za-z_0-9]*$", s) || return string("arg", i)
     return s in PYTHON_KEYWORDS ? s * "_" : s
 end
 
