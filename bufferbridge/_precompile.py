@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -257,15 +258,17 @@ def _run(
 ) -> None:
     """Run `command`, with a tick each second; whatever ends the wait ends its children too."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+        process = None
         try:
+            with _interrupts_held_back():
+                process = subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
             while True:
                 try:
                     code = process.wait(1)
@@ -273,8 +276,9 @@ def _run(
                 except subprocess.TimeoutExpired:
                     tick()
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            if process is not None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
             raise
         if code != 0:
             output.seek(0)
@@ -283,6 +287,24 @@ def _run(
             if code == -signal.SIGKILL:
                 how += ", perhaps for want of memory: 4 GB are needed"
             raise PrecompileError("\n  ".join([f"{failure} ({how}):", *said[:12]]))
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt after the block: in the midst of Popen it would leave a
+    process that nobody knows of."""
+    came: list[int] = []
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _bar(steps: int) -> tqdm[NoReturn]:

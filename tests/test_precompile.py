@@ -441,6 +441,29 @@ def test_an_interrupted_making_changes_nothing(made, tmp_path, number):
     assert look() == made
 
 
+def test_an_interrupt_while_a_process_is_started(made, monkeypatch, tmp_path):
+    """Popen has the process, but has not yet given it to anybody."""
+    started = []
+
+    class Popen(subprocess.Popen):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            started.append(self)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    monkeypatch.setenv("FAKE_SLEEPS", str(tmp_path / "started"))
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _precompile.precompile([], force=True)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert started and started[-1].poll() == -signal.SIGKILL
+    assert look() == made and leftovers(made) == []
+
+
 def test_one_at_a_time(made):
     with open(made.folder.parent / "lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
