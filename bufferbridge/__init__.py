@@ -12,10 +12,22 @@ from __future__ import annotations
 
 import os
 
-from . import _numpy as _numpy  # gives JuliaArray its NumPy methods
+from . import _containers as _containers  # these four give the types their methods
+from . import _files as _files
+from . import _numpy as _numpy
+from . import _objects as _objects
 from . import _start
 from ._borrow import borrow
-from ._core import JuliaArray, JuliaFunction, JuliaModule, JuliaValue, wrap
+from ._core import (
+    JuliaArray,
+    JuliaDict,
+    JuliaFunction,
+    JuliaIO,
+    JuliaModule,
+    JuliaSet,
+    JuliaValue,
+    wrap,
+)
 from ._errors import JuliaError
 from ._start import init
 from ._stats import stats
@@ -23,6 +35,8 @@ from ._stats import stats
 TYPE_CHECKING = False  # typing's own would take longer to import than this package
 if TYPE_CHECKING:
     from typing import Any
+
+    from ._conversions import conversion, convert, remove_conversion
 
     Main: JuliaModule
     Base: JuliaModule
@@ -34,30 +48,39 @@ __all__ = [
     "Base",
     "Core",
     "JuliaArray",
+    "JuliaDict",
     "JuliaError",
     "JuliaFunction",
+    "JuliaIO",
     "JuliaModule",
+    "JuliaSet",
     "JuliaValue",
     "Main",
     "borrow",
+    "conversion",
+    "convert",
     "eval",
     "include",
     "init",
     "julia_version",
     "nogil",
+    "remove_conversion",
     "stats",
     "wrap",
 ]
 
 
-def eval(code: str, module: JuliaModule | None = None) -> Any:
+def eval(code: str, module: JuliaModule | None = None, raw: bool = False) -> Any:
     """Evaluate Julia code, all of it, in a module (Main by default); the last value, converted.
+
+    raw: the value as Julia has it: a JuliaValue also where Python has a type for it.
 
     Raises SyntaxError (with the line and column) for code that does not parse, and JuliaError or
     its natural kin for what the code throws.
     """
     session = _start.ensure()
-    return session.evaluate(code, session.Main if module is None else module)
+    evaluate = session.evaluate.raw if raw else session.evaluate
+    return evaluate(code, session.Main if module is None else module)
 
 
 def include(path: str | os.PathLike[str]) -> Any:
@@ -84,6 +107,10 @@ def nogil(f: JuliaValue) -> JuliaFunction:
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("convert", "conversion", "remove_conversion"):
+        from . import _conversions  # most programs do without
+
+        return getattr(_conversions, name)
     # PEP 562: the modules are there once Julia runs, and asking for one starts it.
     if name in ("Main", "Base", "Core"):
         return getattr(_start.ensure(), name)

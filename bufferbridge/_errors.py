@@ -7,6 +7,8 @@ BoundsError. The numbers are those of ``jlsrc/src/errors.jl``.
 
 from __future__ import annotations
 
+import io
+
 from . import _core
 
 TYPE_CHECKING = False  # typing's own would take longer to import than this package
@@ -100,6 +102,10 @@ class JuliaBufferError(JuliaError, BufferError):
     """Memory that can't be shared."""
 
 
+class JuliaUnsupportedOperation(JuliaError, io.UnsupportedOperation):
+    """What a stream can't do."""
+
+
 _KINDS: tuple[type[JuliaError], ...] = (
     JuliaError,
     JuliaIndexError,
@@ -118,6 +124,7 @@ _KINDS: tuple[type[JuliaError], ...] = (
     JuliaOverflowError,
     JuliaAssertionError,
     JuliaBufferError,
+    JuliaUnsupportedOperation,
 )
 _STOP_ITERATION = len(_KINDS)
 

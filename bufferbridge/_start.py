@@ -52,6 +52,7 @@ class Session:
 
 _session: Session | None = _core._session()  # not None if the package was imported before
 _lock = RLock()
+conversions: dict[type, Any] = {}  # what _conversions.find has found; the C layer looks here first
 _keep: list[Any] = []  # C memory that Julia's options point into
 
 
@@ -209,8 +210,16 @@ def _set_hooks() -> None:
         "describe_buffer": _describe_buffer,
         "describe_interface": _describe_interface,
         "start": ensure,
+        "conversions": conversions,
+        "find_conversion": _find_conversion,
     }
     lib.bb_set_hooks(id(hooks))
+
+
+def _find_conversion(class_: type) -> Any:
+    from ._conversions import find  # only where there are objects of unusual classes
+
+    return find(class_)
 
 
 def _describe_buffer(exporter: Any, format_: str, itemsize: int, ndim: int) -> str | None:

@@ -55,6 +55,37 @@ static PyObject *namedtuple_(PyObject *names, PyObject *values)
 static PyObject *api_namedtuple(PyObject *names, PyObject *values)
     IN_PYTHON(PyObject *, namedtuple_(names, values))
 
+/* New: a function of bufferbridge._conversions, where Julia's values become Python's own. */
+static PyObject *conversion_(const char *name, int64_t n)
+{
+    PyObject *module = PyImport_ImportModule("bufferbridge._conversions"), *r = NULL;
+    PyObject *key = module == NULL ? NULL : api_str(name, n);
+    if (key != NULL)
+        r = PyObject_GetAttr(module, key);
+    Py_XDECREF(key);
+    Py_XDECREF(module);
+    return r;
+}
+static PyObject *api_conversion(const char *name, int64_t n)
+    IN_PYTHON(PyObject *, conversion_(name, n))
+
+/* New: f(*args), as it is. Takes the tuple. */
+static PyObject *apply_(PyObject *f, PyObject *args)
+{
+    PyObject *r = NULL;
+    if (Py_EnterRecursiveCall(" in a call from Julia") == 0) {
+        r = PyObject_CallObject(f, args);
+        Py_LeaveRecursiveCall();
+    }
+    Py_DECREF(args);
+    return r;
+}
+static PyObject *api_apply(PyObject *f, PyObject *args)
+    IN_PYTHON(PyObject *, apply_(f, args))
+
+/* New: NotImplemented. */
+static PyObject *api_not_implemented(void) { return Py_NewRef(Py_NotImplemented); }
+
 /* --------------------------------------------------- looking into Python objects */
 
 static int api_unbox(PyObject *o, bb_value *v) IN_PYTHON(int, bb_from_python(o, v))
@@ -66,19 +97,7 @@ static void api_clear(bb_value *v) IN_PYTHON_VOID(bb_value_clear(v))
 static int64_t api_length(PyObject *o) IN_PYTHON(int64_t, PyObject_Size(o))
 
 /* Item i of a tuple or list into *v; it keeps the item alive. */
-static int item_(PyObject *o, int64_t i, bb_value *v)
-{
-    PyObject *item = PySequence_GetItem(o, i);
-    int r;
-    if (item == NULL)
-        return -1;
-    r = bb_from_python(item, v);
-    if (v->owner == NULL && r == 0)
-        v->owner = item;
-    else
-        Py_DECREF(item);
-    return r;
-}
+static int item_(PyObject *o, int64_t i, bb_value *v) { return bb_from_new(PySequence_GetItem(o, i), v); }
 static int api_item(PyObject *o, int64_t i, bb_value *v)
     IN_PYTHON(int, item_(o, i, v))
 
@@ -87,6 +106,15 @@ static PyObject *api_object_item(PyObject *o, int64_t i) IN_PYTHON(PyObject *, P
 
 static int64_t api_is_tuple(PyObject *o) { return PyTuple_Check(o); }
 static int64_t api_is_list(PyObject *o) { return PyList_Check(o); }
+
+/* 1: a slice; 2: the slice that `:` is. */
+static int64_t api_is_slice(PyObject *o)
+{
+    if (!PySlice_Check(o))
+        return 0;
+    PySliceObject *s = (PySliceObject *)o;
+    return s->start == Py_None && s->stop == Py_None && s->step == Py_None ? 2 : 1;
+}
 
 /* New list: of the (key, value) tuples of a dict, of a set's elements, of a namedtuple's names, or of
  * any other iterable's elements. */
@@ -423,7 +451,7 @@ static bb_state *api_state(void) { return &bb; }
 #define F(name) {#name, (void *)api_##name}
 static const struct { const char *name; void *function; } functions[] = {
     F(str), F(bigint), F(box), F(new_export), F(tuple_new), F(tuple_set), F(list_new), F(list_set), F(namedtuple),
-    F(unbox), F(acquire), F(clear), F(length), F(item), F(items), F(object_item), F(is_tuple), F(is_list), F(getattr), F(setattr), F(dir),
+    F(conversion), F(apply), F(not_implemented), F(unbox), F(acquire), F(clear), F(length), F(item), F(items), F(object_item), F(is_tuple), F(is_list), F(is_slice), F(getattr), F(setattr), F(dir),
     F(repr), F(call), F(gil_ensure), F(gil_release), F(gil_held), F(gil_give_up), F(gil_regain), F(enter_recursion),
     F(leave_recursion), F(hold), F(decref), F(incref),
     F(loan_hold), F(loan_release), F(release_later), F(drain), F(grow_roots), F(new_julia), F(raise), F(fetch), F(restore),

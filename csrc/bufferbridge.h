@@ -69,6 +69,7 @@ typedef struct {
 } bb_value;
 
 int bb_from_python(PyObject *o, bb_value *v);   /* 0, or -1 with an exception set */
+int bb_from_new(PyObject *o, bb_value *v);      /* the same, of a new reference, or NULL with an exception */
 PyObject *bb_to_python(bb_value *v);            /* new reference; takes what v owns */
 void bb_value_clear(bb_value *v);               /* drop what v still owns */
 
@@ -248,9 +249,11 @@ typedef struct {
     int64_t shape[PyBUF_MAX_NDIM], strides[PyBUF_MAX_NDIM];
 } bb_layout;
 
-enum bb_class { BB_CLASS_VALUE = 0, BB_CLASS_FUNCTION = 1, BB_CLASS_MODULE = 2, BB_CLASS_ARRAY = 3 };
+/* Those after BB_CLASS_ARRAY are JuliaValues by another name: Python gives them more methods. */
+enum bb_class { BB_CLASS_VALUE = 0, BB_CLASS_FUNCTION = 1, BB_CLASS_MODULE = 2, BB_CLASS_ARRAY = 3,
+                BB_CLASS_DICT = 4, BB_CLASS_SET = 5, BB_CLASS_IO = 6, BB_CLASS_COUNT };
 
-extern PyTypeObject *bb_types[4];
+extern PyTypeObject *bb_types[BB_CLASS_COUNT];
 /* A JuliaFunction, with the code that was compiled for the kinds of arguments it is called with; see call.c. */
 typedef struct {
     bb_julia base;
@@ -276,13 +279,10 @@ int bb_getbuffer(PyObject *self, Py_buffer *view, int flags);
 void bb_releasebuffer(PyObject *self, Py_buffer *view);
 void bb_count_export(bb_array *self);
 
-static inline int bb_is_julia(PyObject *o)
-{
-    PyTypeObject *t = Py_TYPE(o);
-    return t == bb_types[BB_CLASS_FUNCTION] || t == bb_types[BB_CLASS_ARRAY] ||
-           t == bb_types[BB_CLASS_VALUE] || t == bb_types[BB_CLASS_MODULE];
-}
+static inline int bb_is_julia(PyObject *o) { return Py_TYPE(o)->tp_dealloc == bb_dealloc_julia; }
 
+/* Of the operators, with {0, NULL} at the end; see numbers.c. */
+extern const PyType_Slot bb_number_slots[];
 /* ---------------------------------------------------------------- Julia */
 
 /* Calls f(args...) in Julia. 0: *result is set; -1: a Python exception is set. kwnames is a tuple of
@@ -304,6 +304,7 @@ enum bb_helper {
     BB_H_LENGTH, BB_H_GETITEM, BB_H_SETITEM, BB_H_CONTAINS, BB_H_ITERATE, BB_H_TRUTH,
     BB_H_ARRAY_GET, BB_H_ARRAY_SET, BB_H_ARRAY_REFRESH, BB_H_ARRAY_TRIM,
     BB_H_ARRAY_WHY, BB_H_WRAP, BB_H_BORROW, BB_H_COMPILE, BB_H_COMPILE_GENERAL, BB_H_RECOMPILE,
+    BB_H_OPERATE, BB_H_NUMBER, BB_H_CALL_RAW, BB_H_DELETE,
     BB_H_COUNT
 };
 
@@ -378,12 +379,15 @@ typedef struct {
     int64_t length_offset, flags_offset, shared_mask, capacity_offset;
     /* Python functions of the package that C calls. */
     PyObject *make_error, *make_namedtuple, *describe_buffer, *describe_interface, *start;
+    PyObject *conversions, *find_conversion; /* see from_converted in values.c */
     PyObject *session; /* the package's own record of what runs: survives if it is imported anew */
 } bb_state;
 
 extern bb_state bb;
 
 int bb_not_ready(void);              /* sets the exception that says why Julia can't be entered */
+/* A helper applied to one to three Python objects (NULL for none); new, or NULL. */
+PyObject *bb_call_on(enum bb_helper h, PyObject *a, PyObject *b, PyObject *c);
 int bb_call_helper(enum bb_helper h, bb_value *args, int64_t n, bb_value *result);
 void *bb_api_function(const char *name);
 

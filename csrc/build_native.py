@@ -21,6 +21,7 @@ SOURCES = [
     "juliaarray",
     "juliavalue",
     "kinds",
+    "numbers",
     "signals",
     "state",
     "threads",

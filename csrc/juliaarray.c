@@ -504,5 +504,7 @@ int bb_make_array_type(PyObject *namespace_)
     Py_DECREF(bases);
     if (bb_types[BB_CLASS_ARRAY] == NULL)
         return -1;
+    /* Not inherited: who asks an array whether it is an index (NumPy) wants no for an answer. */
+    bb_types[BB_CLASS_ARRAY]->tp_as_number->nb_index = NULL;
     return PyDict_SetItemString(namespace_, "JuliaArray", (PyObject *)bb_types[BB_CLASS_ARRAY]);
 }

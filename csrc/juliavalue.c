@@ -1,4 +1,4 @@
-/* JuliaValue, JuliaFunction and JuliaModule: Python objects that hold one Julia object.
+/* JuliaValue and its kinds but JuliaArray: Python objects that hold one Julia object.
  *
  * Lifetime: roots[slot], an element of a Vector{Any} that Julia owns, keeps the object alive. Writing
  * NULL there and putting the slot on the free list lets go of it, and needs neither Julia nor its
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <structmember.h>
 
-PyTypeObject *bb_types[4];
+PyTypeObject *bb_types[BB_CLASS_COUNT];
 
 void bb_init_julia(bb_julia *self, void *jl, int64_t slot)
 {
@@ -86,15 +86,14 @@ int bb_not_ready(void)
     return -1;
 }
 
-/* A helper applied to self and Python objects. */
-static PyObject *helper(enum bb_helper h, PyObject *self, PyObject *a, PyObject *b)
+PyObject *bb_call_on(enum bb_helper h, PyObject *a, PyObject *b, PyObject *c)
 {
-    PyObject *args[3] = {self, a, b};
+    PyObject *args[3] = {a, b, c};
     if (!bb_ready()) {
         bb_not_ready();
         return NULL;
     }
-    return bb_call(bb.helpers[h], args, 1 + (a != NULL) + (b != NULL), NULL, NULL);
+    return bb_call(bb.helpers[h], args, 1 + (b != NULL) + (c != NULL), NULL, NULL);
 }
 
 /* ---------------------------------------------------------------- slots */
@@ -119,11 +118,21 @@ static PyObject *getattro(PyObject *self, PyObject *name)
     int dunder = is_dunder(name);
     if (dunder < 0)
         return NULL;
-    PyObject *found = PyObject_GenericGetAttr(self, name);
+    PyObject *found;
+    if (!dunder && Py_TYPE(self) == bb_types[BB_CLASS_VALUE] &&
+        PyUnicode_CompareWithASCIIString(name, "raw") == 0) {
+        /* The one method of every object, which must not hide a field. */
+        found = bb_call_on(BB_H_GETATTR, self, name, NULL);
+        if (found != NULL || !PyErr_ExceptionMatches(PyExc_AttributeError))
+            return found;
+        PyErr_Clear();
+        return PyObject_GenericGetAttr(self, name);
+    }
+    found = PyObject_GenericGetAttr(self, name);
     if (found != NULL || dunder || !PyErr_ExceptionMatches(PyExc_AttributeError))
         return found;
     PyErr_Clear();
-    return helper(BB_H_GETATTR, self, name, NULL);
+    return bb_call_on(BB_H_GETATTR, self, name, NULL);
 }
 
 /* For modules Julia's names come first: a module may well define `shape`. */
@@ -132,7 +141,7 @@ static PyObject *module_getattro(PyObject *self, PyObject *name)
     int dunder = is_dunder(name);
     if (dunder != 0)
         return dunder < 0 ? NULL : PyObject_GenericGetAttr(self, name);
-    return helper(BB_H_GETATTR, self, name, NULL);
+    return bb_call_on(BB_H_GETATTR, self, name, NULL);
 }
 
 static int setattro(PyObject *self, PyObject *name, PyObject *value)
@@ -149,14 +158,14 @@ static int setattro(PyObject *self, PyObject *name, PyObject *value)
     if (dunder || (Py_TYPE(self) == bb_types[BB_CLASS_ARRAY] &&
                    PyObject_HasAttr((PyObject *)Py_TYPE(self), name)))
         return PyObject_GenericSetAttr(self, name, value);
-    PyObject *r = helper(BB_H_SETATTR, self, name, value);
+    PyObject *r = bb_call_on(BB_H_SETATTR, self, name, value);
     Py_XDECREF(r);
     return r == NULL ? -1 : 0;
 }
 
 static PyObject *dir(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    PyObject *names = helper(BB_H_DIR, self, NULL, NULL);
+    PyObject *names = bb_call_on(BB_H_DIR, self, NULL, NULL);
     if (names == NULL)
         return NULL;
     PyObject *own = PyObject_CallMethod((PyObject *)&PyBaseObject_Type, "__dir__", "O", self);
@@ -192,7 +201,7 @@ static PyObject *display(enum bb_helper h, PyObject *self)
         PyErr_Clear();
         return plain_repr(self);
     }
-    return helper(h, self, NULL, NULL);
+    return bb_call_on(h, self, NULL, NULL);
 }
 
 static PyObject *repr(PyObject *self) { return display(BB_H_REPR, self); }
@@ -201,7 +210,7 @@ static PyObject *str(PyObject *self) { return display(BB_H_STR, self); }
 
 static Py_hash_t hash(PyObject *self)
 {
-    PyObject *h = helper(BB_H_HASH, self, NULL, NULL);
+    PyObject *h = bb_call_on(BB_H_HASH, self, NULL, NULL);
     if (h == NULL)
         return -1;
     Py_hash_t r = PyObject_Hash(h);
@@ -214,21 +223,18 @@ static PyObject *richcompare(PyObject *a, PyObject *b, int op)
     static PyObject *ops[6];
     static const char *const names[6] = {"<", "<=", "==", "!=", ">", ">="};
 
-    if (op == Py_EQ || op == Py_NE) {
-        if (bb_is_julia(a) && bb_is_julia(b) && ((bb_julia *)a)->jl == ((bb_julia *)b)->jl)
-            return PyBool_FromLong(op == Py_EQ);
-        if (!bb_is_julia(b))
-            Py_RETURN_NOTIMPLEMENTED;
-    } else if (!bb_is_julia(b))
-        Py_RETURN_NOTIMPLEMENTED;
+    if ((op == Py_EQ || op == Py_NE) && bb_is_julia(b) && ((bb_julia *)a)->jl == ((bb_julia *)b)->jl)
+        return PyBool_FromLong(op == Py_EQ);
+    if (!bb_is_julia(b) && !bb_ready())
+        Py_RETURN_NOTIMPLEMENTED; /* whether they are equal may be asked at any time */
     if (ops[op] == NULL && (ops[op] = PyUnicode_InternFromString(names[op])) == NULL)
         return NULL;
-    return helper(BB_H_COMPARE, a, ops[op], b);
+    return bb_call_on(BB_H_COMPARE, a, ops[op], b);
 }
 
 static Py_ssize_t length(PyObject *self)
 {
-    PyObject *n = helper(BB_H_LENGTH, self, NULL, NULL);
+    PyObject *n = bb_call_on(BB_H_LENGTH, self, NULL, NULL);
     if (n == NULL)
         return -1;
     Py_ssize_t r = PyLong_AsSsize_t(n);
@@ -240,16 +246,13 @@ static Py_ssize_t length(PyObject *self)
 
 static PyObject *subscript(PyObject *self, PyObject *key)
 {
-    return helper(BB_H_GETITEM, self, key, NULL);
+    return bb_call_on(BB_H_GETITEM, self, key, NULL);
 }
 
 static int ass_subscript(PyObject *self, PyObject *key, PyObject *value)
 {
-    if (value == NULL) {
-        PyErr_SetString(PyExc_TypeError, "items of Julia objects are deleted with Base.delete_b");
-        return -1;
-    }
-    PyObject *r = helper(BB_H_SETITEM, self, key, value);
+    PyObject *r = value == NULL ? bb_call_on(BB_H_DELETE, self, key, NULL)
+                                : bb_call_on(BB_H_SETITEM, self, key, value);
     Py_XDECREF(r);
     return r == NULL ? -1 : 0;
 }
@@ -264,7 +267,7 @@ static int truth(PyObject *self)
 
 static int contains(PyObject *self, PyObject *item)
 {
-    PyObject *r = helper(BB_H_CONTAINS, self, item, NULL);
+    PyObject *r = bb_call_on(BB_H_CONTAINS, self, item, NULL);
     if (r == NULL)
         return -1;
     int found = PyObject_IsTrue(r);
@@ -279,7 +282,7 @@ static PyObject *iter(PyObject *self)
     static PyObject *never; /* iter(callable, sentinel) wants one; nothing is equal to this */
     if (never == NULL && (never = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type)) == NULL)
         return NULL;
-    PyObject *step = helper(BB_H_ITERATE, self, NULL, NULL);
+    PyObject *step = bb_call_on(BB_H_ITERATE, self, NULL, NULL);
     if (step == NULL)
         return NULL;
     PyObject *it = PyCallIter_New(step, never);
@@ -294,9 +297,31 @@ static PyObject *no_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject 
     return NULL;
 }
 
+/* A call whose result is not converted. */
+static PyObject *raw(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *kwnames)
+{
+    Py_ssize_t all = n + (kwnames ? PyTuple_GET_SIZE(kwnames) : 0);
+    PyObject **with_self, *r;
+    if (!bb_ready()) {
+        bb_not_ready();
+        return NULL;
+    }
+    if ((with_self = PyMem_Malloc((size_t)(1 + all) * sizeof *with_self)) == NULL)
+        return PyErr_NoMemory();
+    with_self[0] = self;
+    memcpy(with_self + 1, args, (size_t)all * sizeof *args);
+    r = bb_call(bb.helpers[BB_H_CALL_RAW], with_self, 1 + all, all > n ? kwnames : NULL, NULL);
+    PyMem_Free(with_self);
+    return r;
+}
+
 /* ---------------------------------------------------------------- types */
 
 static PyMethodDef methods[] = {
+    {"raw", (PyCFunction)(void (*)(void))raw, METH_FASTCALL | METH_KEYWORDS,
+     "raw(*args, **kwargs)\n\n"
+     "Call it, and get the result as Julia has it: a JuliaValue (JuliaArray, JuliaDict, ...) also\n"
+     "where Python has a type for it."},
     {"__dir__", dir, METH_NOARGS, "Names of the Julia object and of this Python type."},
     {NULL, NULL, 0, NULL},
 };
@@ -344,18 +369,54 @@ static PyType_Slot module_slots[] = {
     {0, NULL},
 };
 
+static PyType_Slot dict_slots[] = {
+    COMMON_SLOTS,
+    {Py_tp_doc, "A Julia dictionary (AbstractDict), as a mutable mapping of Python's."},
+    {0, NULL},
+};
+
+static PyType_Slot set_slots[] = {
+    COMMON_SLOTS,
+    {Py_tp_doc, "A Julia set (AbstractSet), as a mutable set of Python's."},
+    {0, NULL},
+};
+
+static PyType_Slot io_slots[] = {
+    COMMON_SLOTS,
+    {Py_tp_doc, "A Julia stream (IO), as a binary file of Python's. io.TextIOWrapper(x) reads and writes text."},
+    {0, NULL},
+};
+
 #define FLAGS (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL)
 
-static PyType_Spec specs[] = {
+/* By enum bb_class; JuliaArray is made in juliaarray.c. */
+static PyType_Spec specs[BB_CLASS_COUNT] = {
     {"bufferbridge.JuliaValue", sizeof(bb_julia), 0, FLAGS | Py_TPFLAGS_BASETYPE, value_slots},
     {"bufferbridge.JuliaFunction", sizeof(bb_function), 0, FLAGS, function_slots},
     {"bufferbridge.JuliaModule", sizeof(bb_julia), 0, FLAGS, module_slots},
+    {NULL, 0, 0, 0, NULL},
+    {"bufferbridge.JuliaDict", sizeof(bb_julia), 0, FLAGS, dict_slots},
+    {"bufferbridge.JuliaSet", sizeof(bb_julia), 0, FLAGS, set_slots},
+    {"bufferbridge.JuliaIO", sizeof(bb_julia), 0, FLAGS, io_slots},
 };
+
+static PyType_Slot *append_slots(PyType_Slot *to, const PyType_Slot *slots)
+{
+    while (slots->slot != 0)
+        *to++ = *slots++;
+    *to = *slots;
+    return to;
+}
 
 int bb_make_value_types(PyObject *namespace_)
 {
+    static PyType_Slot all[128]; /* twice as many as there are slots in CPython's types */
     PyObject *bases = NULL;
-    for (int i = 0; i < 3; i++) {
+    append_slots(append_slots(all, value_slots), bb_number_slots);
+    specs[BB_CLASS_VALUE].slots = all;
+    for (int i = 0; i < BB_CLASS_COUNT; i++) {
+        if (specs[i].name == NULL)
+            continue;
         bb_types[i] = (PyTypeObject *)PyType_FromSpecWithBases(&specs[i], bases);
         if (bb_types[i] == NULL)
             goto fail;

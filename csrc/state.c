@@ -186,11 +186,9 @@ int bb_install(uintptr_t dict_id)
     int r = -1;
 
     if (bb_types[0] != NULL) { /* imported again: the types are the same for ever */
-        static const char *const names[] = {"JuliaValue", "JuliaFunction", "JuliaModule",
-                                            "JuliaArray"};
         r = 0;
-        for (int i = 0; i < 4 && r == 0; i++)
-            r = PyDict_SetItemString(namespace_, names[i], (PyObject *)bb_types[i]);
+        for (int i = 0; i < BB_CLASS_COUNT && r == 0; i++)
+            r = PyDict_SetItemString(namespace_, strchr(bb_types[i]->tp_name, '.') + 1, (PyObject *)bb_types[i]);
     } else if (bb_make_value_types(namespace_) == 0 && bb_make_array_type(namespace_) == 0)
         r = 0;
     PyObject *module_name = PyUnicode_FromString("bufferbridge");
@@ -224,6 +222,8 @@ void bb_set_hooks(uintptr_t dict_id)
     set_hook(&bb.describe_buffer, hooks, "describe_buffer");
     set_hook(&bb.describe_interface, hooks, "describe_interface");
     set_hook(&bb.start, hooks, "start");
+    set_hook(&bb.conversions, hooks, "conversions");
+    set_hook(&bb.find_conversion, hooks, "find_conversion");
     PyGILState_Release(gil);
 }
 

@@ -178,10 +178,66 @@ static int from_exporter(PyObject *o, bb_value *v)
     return r == 0 ? set_object(v, BB_OBJECT, o, 0) : r < 0 ? -1 : 0;
 }
 
+/* The value of a new reference, which is dropped or kept by the value. */
+int bb_from_new(PyObject *o, bb_value *v)
+{
+    int r = o == NULL ? -1 : bb_from_python(o, v);
+    if (r == 0 && v->owner == NULL)
+        v->owner = o;
+    else
+        Py_XDECREF(o);
+    return r;
+}
+
+/* What the conversion of the object's class makes of it, by which the object is replaced (see
+ * bufferbridge/_conversions.py; classes of the language itself have none). bb.conversions remembers what was
+ * found for a class: a callable or None. 1: done; 0: there is none, or not for this object; -1: exception. */
+static int from_converted(PyObject *o, bb_value *v)
+{
+    PyObject *class_ = (PyObject *)Py_TYPE(o), *f, *replacement;
+    int r;
+    if (bb.conversions == NULL)
+        return 0;
+    f = PyDict_GetItemWithError(bb.conversions, class_);
+    if (f == NULL) {
+        if (PyErr_Occurred() || (f = PyObject_CallFunctionObjArgs(bb.find_conversion, class_, NULL)) == NULL)
+            return -1;
+    } else
+        Py_INCREF(f);
+    if (f == Py_None) {
+        Py_DECREF(f);
+        return 0;
+    }
+    if (Py_EnterRecursiveCall(" while converting to Julia")) {
+        Py_DECREF(f);
+        return -1;
+    }
+    replacement = PyObject_CallFunctionObjArgs(f, o, NULL);
+    Py_DECREF(f);
+    if (replacement == Py_NotImplemented) {
+        Py_DECREF(replacement);
+        r = 0;
+    } else if (replacement == o) {
+        Py_DECREF(replacement);
+        PyErr_Format(PyExc_TypeError, "a conversion for Julia gave the same '%.200s' back: return another object, "
+                     "or NotImplemented", Py_TYPE(o)->tp_name);
+        r = -1;
+    } else
+        r = bb_from_new(replacement, v) < 0 ? -1 : 1;
+    Py_LeaveRecursiveCall();
+    return r;
+}
+
 static int from_other(PyObject *o, bb_value *v)
 {
     int r;
 
+    if (PyList_CheckExact(o))
+        return set_object(v, BB_LIST, o, PyList_GET_SIZE(o));
+    if (PyDict_CheckExact(o))
+        return set_object(v, BB_DICT, o, PyDict_Size(o));
+    if ((r = from_converted(o, v)) != 0)
+        return r < 0 ? -1 : 0;
     if (PyUnicode_Check(o))
         return from_str(o, v);
     if (look_for_numpy() < 0)

@@ -9,7 +9,7 @@ import os
 import pydoc
 import types
 import weakref
-from fractions import Fraction
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
@@ -129,7 +129,7 @@ class Indexed:
         return 5.0
 
 
-ODD = [None, object(), Indexed(), Fraction(1, 2), print]
+ODD = [None, object(), Indexed(), Decimal("0.5"), print]
 OVERFLOW, TYPE = OverflowError, TypeError
 
 

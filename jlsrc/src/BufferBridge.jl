@@ -29,12 +29,16 @@ The files, in the order in which they build on each other:
 | `layout.jl`     | the strided memory of Julia arrays, for Python                        |
 | `fromvalue.jl`  | Python values to Julia                                                |
 | `topython.jl`   | Julia values to Python                                                |
+| `conversions.jl` | dates, fractions, enums; conversions that users add              |
 | `errors.jl`     | Julia exceptions to Python                                            |
 | `streams.jl`    | `stdout` and `stderr` are Python's                                    |
 | `items.jl`      | indexing and slicing of a JuliaArray, and what else it asks for       |
 | `assign.jl`     | assignment to its items, from any value of Python's                   |
 | `dtypes.jl`     | NumPy's dtypes of memory that no format describes                     |
 | `slots.jl`      | attributes, display, comparison and iteration of Julia objects        |
+| `operators.jl`  | their operators and numbers                                         |
+| `introspection.jl` | their documentation, signatures, and display in notebooks         |
+| `files.jl`      | `IO` as a file of Python's                                            |
 | `evaluate.jl`   | `eval` and `include`                                                  |
 | `start.jl`      | the entry from Python, and the start                                  |
 | `compiled.jl`   | entries compiled for one function and one signature                   |
@@ -45,6 +49,7 @@ The files, in the order in which they build on each other:
 module BufferBridge
 
 using LinearAlgebra: Adjoint, Transpose, transpose
+import Dates
 import Logging
 
 export PyArray, PyStridedArray, PyIndirectArray, PyBorrowedArray, BufferReleased, PyObject, PyException, PyRecord, FixedString, RawBytes, LongDouble,
@@ -68,12 +73,16 @@ include("frombuffer.jl")
 include("layout.jl")
 include("fromvalue.jl")
 include("topython.jl")
+include("conversions.jl")
 include("errors.jl")
 include("streams.jl")
 include("items.jl")
 include("assign.jl")
 include("dtypes.jl")
 include("slots.jl")
+include("operators.jl")
+include("introspection.jl")
+include("files.jl")
 include("evaluate.jl")
 include("start.jl")
 include("compiled.jl")

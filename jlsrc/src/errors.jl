@@ -17,7 +17,8 @@ const KIND_SYNTAX = 13
 const KIND_OVERFLOW = 14
 const KIND_ASSERTION = 15
 const KIND_BUFFER = 16
-const KIND_STOP_ITERATION = 17
+const KIND_UNSUPPORTED = 17
+const KIND_STOP_ITERATION = 18
 
 "An attribute that is not there. `cause` is Julia's exception, if there was one."
 struct NoAttribute <: Exception
@@ -33,6 +34,12 @@ struct StopIteration <: Exception end
 struct Resized <: Exception end
 Base.showerror(io::IO, ::Resized) = print(io, "the Julia Vector that this array is a view of was " *
     "resized, and the view reaches beyond its end now")
+
+"What a stream can't do."
+struct UnsupportedOperation <: Exception
+    message::String
+end
+Base.showerror(io::IO, e::UnsupportedOperation) = print(io, e.message)
 
 "Code that does not parse, with the place in it."
 struct SyntaxError <: Exception
@@ -64,6 +71,7 @@ errorkind(::SyntaxError) = KIND_SYNTAX
 errorkind(::OverflowError) = KIND_OVERFLOW
 errorkind(::AssertionError) = KIND_ASSERTION
 errorkind(::Union{Resized,BufferReleased}) = KIND_BUFFER
+errorkind(::UnsupportedOperation) = KIND_UNSUPPORTED
 errorkind(::StopIteration) = KIND_STOP_ITERATION
 errorkind(e::LoadError) = errorkind(e.error)
 

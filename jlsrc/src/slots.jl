@@ -81,15 +81,32 @@ end
 strof(@nospecialize(x)) = string(x)
 strof(@nospecialize(x::AbstractArray)) = reprof(x)
 
-hashof(@nospecialize(x)) = hash(x) % Int
-
 function compare(@nospecialize(x), op::String, @nospecialize(y))
+    y isa Union{PyObject,PyFunction} && !(x isa Union{PyObject,PyFunction}) && return NOT_IMPLEMENTED
     return op == "==" ? x == y : op == "!=" ? x != y : op == "<" ? x < y : op == "<=" ? x <= y :
            op == ">" ? x > y : x >= y
 end
 
 lengthof(@nospecialize(x)) = length(x)
-getitem(@nospecialize(x), @nospecialize(key)) = key isa Tuple ? x[key...] : x[key]
+getitem(@nospecialize(x), @nospecialize(key)) = key isa Tuple ? x[map(colon, key)...] : x[colon(key)]
+getitem(@nospecialize(x::AbstractDict), @nospecialize(key)) = x[keyof(keytype(x), key)]
+
+# Indices are Julia's own; of Python's slices only `:` is one.
+colon(@nospecialize(key)) = key
+function colon(o::PyObject)
+    isslice = withgil(() -> GC.@preserve o @api(is_slice(pointerof(o)::Ptr{Cvoid})::Int64))
+    isslice == 0 && return o
+    isslice == 2 && return Colon()
+    throw(PyTypeError("Julia's own objects are indexed by Julia's rules: of slices ':' is known; pass a Julia range, " *
+                      "such as bufferbridge.eval(\"2:3\")"))
+end
+
+# Keys that went to Python as something else come back: what is text there may have been a Symbol or a Char.
+keyof(::Type, @nospecialize(key)) = key
+keyof(::Type{Symbol}, key::AbstractString) = Symbol(key)
+keyof(::Type{K}, key::AbstractString) where {K<:AbstractChar} = length(key) == 1 ? convert(K, first(key)) : key
+keyof(::Type{Missing}, ::Nothing) = missing
+keyof(::Type{Any}, @nospecialize(key)) = key
 
 # A field of an array's records, as NumPy has it.
 getitem(@nospecialize(x::AbstractArray), name::String) = namedcolumn(x, name)
@@ -109,17 +126,39 @@ function namedcolumn(x::AbstractArray, name)
 end
 
 function setitem(@nospecialize(x), @nospecialize(key), @nospecialize(value))
-    key isa Tuple ? setindex!(x, value, key...) : setindex!(x, value, key)
+    key isa Tuple ? setindex!(x, value, map(colon, key)...) : setindex!(x, value, colon(key))
     return nothing
 end
 
+function setitem(@nospecialize(x::AbstractDict), @nospecialize(key), @nospecialize(value))
+    setindex!(x, value, keyof(keytype(x), key))
+    return nothing
+end
+
+function deleteitem(@nospecialize(x::AbstractDict), @nospecialize(key))
+    k = keyof(keytype(x), key)
+    haskey(x, k) || throw(KeyError(k))
+    delete!(x, k)
+    return nothing
+end
+deleteitem(@nospecialize(x), @nospecialize(key)) = throw(PyTypeError(
+    "items of '$(typeof(x))' of Julia can't be deleted with del: see bufferbridge.Base.deleteat_b and delete_b"))
+
 contains(@nospecialize(x), @nospecialize(item)) = item in x
-contains(@nospecialize(x::AbstractDict), @nospecialize(item)) = haskey(x, item)
+contains(@nospecialize(x::AbstractSet), @nospecialize(item)) = keyof(eltype(x), item) in x
+contains(@nospecialize(x::AbstractDict), @nospecialize(item)) = haskey(x, keyof(keytype(x), item))
 contains(@nospecialize(x::AbstractArray), @nospecialize(item)) = any(y -> isequalto(y, item), x)
 isequalto(@nospecialize(a), @nospecialize(b)) = (r = a == b; r isa Bool && r)
 
 truth(@nospecialize(x)) = true
-truth(@nospecialize(x::Union{AbstractDict,AbstractSet,AbstractArray})) = !isempty(x)::Bool
+truth(@nospecialize(x::Union{AbstractDict,AbstractSet,AbstractArray,AbstractString,Tuple,NamedTuple})) = !isempty(x)::Bool
+truth(@nospecialize(x::Number)) = !iszero(x)::Bool
+truth(::Union{Nothing,Missing}) = false
+
+discard(x::AbstractSet, @nospecialize(item)) = (delete!(x, keyof(eltype(x), item)); nothing)
+
+"The pairs of a dictionary as tuples."
+dictitems(x::AbstractDict) = ((k, v) for (k, v) in x)
 
 "One pass over an iterable, for Python: calling it gives the next element."
 mutable struct Iteration
@@ -128,7 +167,10 @@ mutable struct Iteration
     started::Bool
 end
 
-iteration(@nospecialize(x)) = Iteration(x, nothing, false)
+function iteration(@nospecialize(x))
+    applicable(iterate, x) || throw(PyTypeError("'$(typeof(x))' of Julia is not iterable"))
+    return Iteration(x, nothing, false)
+end
 iteration(@nospecialize(x::AbstractDict)) = Iteration(keys(x), nothing, false)
 
 function (it::Iteration)()

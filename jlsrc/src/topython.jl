@@ -8,6 +8,20 @@ can't make it.
 """
 function topython end
 
+"""
+    pyvalue(x)
+
+What goes to Python in the place of `x`: `x` itself, unless there is a method for its type. Packages add methods to have their
+values converted, `BufferBridge.pyvalue(p::Point) = (p.x, p.y)`. Plain numbers, text, tuples and `Array`s are not asked about.
+"""
+pyvalue(x) = x
+
+# What the type of x becomes (default(x)), unless there is a pyvalue for it: costs nothing if not.
+@inline function customized(default, x)
+    y = pyvalue(x)
+    return y === x ? default(x) : topython(y)::Ptr{Cvoid}
+end
+
 checked(p::Ptr{Cvoid}) = p == C_NULL ? throwpython() : p
 
 """
@@ -49,7 +63,8 @@ function topython(x::PlainWords)
 end
 topython(x::Complex{<:Integer}) = topython(ComplexF64(x))
 
-function topython(x::Integer)
+topython(x::Integer) = customized(bigint, x)
+function bigint(x::Integer)
     digits = string(BigInt(x); base = 16)
     return checked(GC.@preserve digits @api bigint(pointer(digits)::Ptr{UInt8})::Ptr{Cvoid})
 end
@@ -57,7 +72,7 @@ end
 function topython(x::Union{String,SubString{String}})
     return checked(GC.@preserve x @api str(pointer(x)::Ptr{UInt8}, sizeof(x)::Int64)::Ptr{Cvoid})
 end
-topython(x::AbstractString) = topython(String(x))
+topython(x::AbstractString) = customized(x -> topython(String(x)), x)
 topython(x::AbstractChar) = topython(string(x))
 
 # What is compiled for each type of long tuples takes minutes for a thousand items: they go as a Vector.
@@ -110,10 +125,21 @@ end
 topython(r::PyRecord) = topython(fields(r))
 
 topython(o::PyObject) = GC.@preserve o @api incref(pointerof(o)::Ptr{Cvoid})::Ptr{Cvoid}
-topython(f::PyFunction) = topython(f.object)
+topython(f::PyFunction) = topython(getfield(f, :object))
 topython(x::PyException) = topython(x.exception)
 
-function topython(x::AbstractArray)
+topython(x::AbstractArray) = customized(wrapped, x)
+topython(x::Function) = customized(wrapped, x)
+topython(@nospecialize(x)) = customized(wrapped, x)
+
+"""
+    wrapped(x) -> Ptr{Cvoid}
+
+A new reference to the Python object that holds `x`, whatever `x` is. Needs the GIL.
+"""
+function wrapped end
+
+function wrapped(x::AbstractArray)
     ndims(x) <= MAX_DIMS ||
         throw(ArgumentError("arrays of more than $MAX_DIMS dimensions can't go to Python"))
     l = layout(x)
@@ -125,11 +151,13 @@ function topython(x::AbstractArray)
     return checked(@api new_julia(CLASS_ARRAY::Int64, slot::Int64)::Ptr{Cvoid})
 end
 
-topython(x::Function) = newjulia(CLASS_FUNCTION, x)
-topython(x::Module) = newjulia(CLASS_MODULE, x)
-topython(@nospecialize(x)) = newjulia(CLASS_VALUE, x)
+wrapped(@nospecialize(x::Function)) = newjulia(CLASS_FUNCTION, x)
+wrapped(x::Module) = newjulia(CLASS_MODULE, x)
+wrapped(@nospecialize(x::AbstractDict)) = newjulia(CLASS_DICT, x)
+wrapped(@nospecialize(x::AbstractSet)) = newjulia(CLASS_SET, x)
+wrapped(@nospecialize(x::IO)) = newjulia(CLASS_IO, x)
+wrapped(@nospecialize(x)) = newjulia(CLASS_VALUE, x)
 
-"A Python object of the given class that holds `x`, whatever `x` is."
 newjulia(class, @nospecialize(x)) =
     checked(@api new_julia(class::Int64, root!(x)::Int64)::Ptr{Cvoid})
 

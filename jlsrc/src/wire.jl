@@ -88,16 +88,20 @@ const CLASS_VALUE = 0
 const CLASS_FUNCTION = 1
 const CLASS_MODULE = 2
 const CLASS_ARRAY = 3
+const CLASS_DICT = 4
+const CLASS_SET = 5
+const CLASS_IO = 6
 
 # enum bb_helper, in order: Julia functions that slots of the Python types call
 const HELPERS = (:getattr, :setattr, :dirof, :reprof, :strof, :hashof, :compare, :lengthof, :getitem,
                  :setitem, :contains, :iteration, :truth, :arrayget, :arrayset, :arrayrefresh, :arraytrim,
-                 :whynotshared, :wrap, :borrow, :compilecall, :compilegeneral, :recompile)
+                 :whynotshared, :wrap, :borrow, :compilecall, :compilegeneral, :recompile,
+                 :operate, :tonumber, :callraw, :deleteitem)
 
 # ------------------------------------------------------------- functions
 
 const API_NAMES = (:str, :bigint, :box, :new_export, :tuple_new, :tuple_set, :list_new, :list_set, :namedtuple,
-                   :unbox, :acquire, :clear, :length, :item, :items, :object_item, :is_tuple, :is_list, :getattr, :setattr, :dir, :repr,
+                   :conversion, :apply, :not_implemented, :unbox, :acquire, :clear, :length, :item, :items, :object_item, :is_tuple, :is_list, :is_slice, :getattr, :setattr, :dir, :repr,
                    :call, :gil_ensure, :gil_release, :gil_held, :gil_give_up, :gil_regain, :enter_recursion,
                    :leave_recursion, :hold, :decref, :incref,
                    :loan_hold, :loan_release, :release_later, :drain, :grow_roots, :new_julia, :raise, :fetch, :restore,
