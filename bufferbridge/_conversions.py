@@ -95,6 +95,23 @@ _BUILT_IN: dict[str, tuple[str, Conversion]] = {
     "Fraction": ("fractions", _fraction),
 }
 
+
+def hint(x: Any) -> str | None:
+    """Why an object did not become a value of Julia's though others of its class do."""
+    module = sys.modules.get("datetime")
+    if module is not None and isinstance(x, (module.datetime, module.time)):
+        if x.tzinfo is not None:
+            return "it has a time zone, which Julia's Dates have not; pass x.replace(tzinfo=None)"
+        return (
+            "it has microseconds, and Julia's DateTime milliseconds; pass x.replace(microsecond=0)"
+        )
+    if module is not None and isinstance(x, module.timedelta):
+        return "it is longer than the 292,000 years that fit into Julia's Microsecond"
+    if _is_decimal(x):
+        return "pass float(x), or bufferbridge.convert(bufferbridge.Base.BigFloat, x)"
+    return None
+
+
 # ---------------------------------------------------------------- from Julia
 
 

@@ -1,4 +1,4 @@
-"""Julia objects in Python: operators, numbers, dictionaries, sets, files, help, signatures, display."""
+"""Julia objects in Python: operators, numbers, dictionaries, sets, files, help, display."""
 
 from __future__ import annotations
 
@@ -97,15 +97,9 @@ def test_other_operators():
     assert x**2 == 6.25 and 2 ** big(3) == 8
     i = kept(12)
     assert (i & 10, i | 3, i ^ 5, ~i, i << 2, i >> 1, 1 << i) == (8, 15, 9, -13, 48, 6, 4096)
-    assert (i < 13, i <= 12, i > 12, i >= 13, i == 12, i != 12) == (
-        True,
-        True,
-        False,
-        False,
-        True,
-        False,
-    )
-    assert 13 > i and 11 < i and i == 12.0 and 12 == i
+    assert i < 13 and i <= 12 and i > 11 and i >= 12 and i == 12 and i != 13 and i == 12.0
+    assert not (i > 12 or i >= 13 or i < 12 or i <= 11 or i == 11 or i != 12)
+    assert 13 > i and 11 < i and 12 == i  # noqa: SIM300
     i += 1
     assert i == 13
     text = bb.eval('"ab"', raw=True)

@@ -166,6 +166,9 @@ function methodhint(e::MethodError)
         why = arrayhint(x)
         why === nothing ||
             push!(lines, "\nArgument $i is no Array: $why, or declare the argument as AbstractArray.")
+        x isa PyObject || continue
+        why = objecthint(x)
+        why === nothing || push!(lines, "\nArgument $i stays a Python object: $why.")
     end
     return join(lines)
 end
@@ -179,6 +182,14 @@ function positional(e::MethodError)
 end
 
 arrayhint(@nospecialize(x)) = nothing
+
+"Why an object has no Julia type, where that is not to be expected, and what to do."
+function objecthint(o::PyObject)
+    return withgil() do
+        hint = owned(construct(:hint, o))
+        GC.@preserve hint unbox(pointerof(hint))
+    end
+end
 
 arrayhint(x::PyArray) = isreadonly(x) ?
     "it is read-only memory of Python. Pass a copy (x.copy(), np.array(x))" :
