@@ -107,7 +107,7 @@ const ENUMS = IdDict{Any,Any}()
 
 topython(x::Base.Enum) = customized(x) do x
     members = get!(() -> Base.invokelatest(enummembers, typeof(x)), ENUMS, typeof(x)) # it may have come with this call
-    member = members === nothing ? nothing : get(members, x, nothing)
+    member = members === nothing ? nothing : get(members, Integer(x), nothing)
     return member === nothing ? wrapped(x) : topython(member)
 end
 
@@ -118,7 +118,7 @@ function enummembers(@nospecialize(T))
     n = GC.@preserve made @api length(pointerof(made)::Ptr{Cvoid})::Int64
     n < 0 && throwpython()
     n == length(xs) || return nothing
-    return Dict{Any,PyObject}(x => GC.@preserve made owned(@api object_item(pointerof(made)::Ptr{Cvoid}, (i - 1)::Int64)::Ptr{Cvoid})
+    return Dict{Integer,PyObject}(Integer(x) => GC.@preserve made owned(@api object_item(pointerof(made)::Ptr{Cvoid}, (i - 1)::Int64)::Ptr{Cvoid})
                               for (i, x) in enumerate(xs))
 end
 
