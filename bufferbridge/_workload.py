@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import array
 import contextlib
+import datetime
+import fractions
+import inspect
 import io
 import sys
 import types
@@ -118,6 +121,23 @@ def callbacks() -> None:
     bb.stats(detail=True)
 
 
+def objects() -> None:
+    """Julia objects in Python, and values beyond the plain ones."""
+    x = bb.Base.BigFloat(1.5)
+    x + 1, 2 * x, -x, x < 2, x == 1.5, hash(x), float(x), int(x), bool(x), x.__doc__
+    d = bb.eval("Dict{String,Any}()")
+    d["a"] = 1
+    d["a"], d.get("b"), list(d.items()), "a" in d, repr(d), d == {"a": 1}
+    s = bb.eval("Set([1])")
+    s | {2}, 1 in s, list(s)
+    bb.eval('IOBuffer("text")').read()
+    y = bb.eval("[1.0, 2.0]")
+    y + 1, y * y, y @ y
+    bb.eval("1", raw=True), y._repr_mimebundle_(), inspect.signature(bb.eval("x -> x"))
+    bb.Base.identity((datetime.date(2000, 1, 1), datetime.datetime(2000, 1, 1)))
+    bb.Base.identity((datetime.timedelta(1), fractions.Fraction(1, 2)))
+
+
 def compiled() -> None:
     """Calls that are compiled: frequent ones, and typed exports."""
     for code, *args in (("(a, b) -> a + b", 1, 2), ("x -> string(x)", 1.5)):
@@ -173,7 +193,17 @@ def main(file: str, options: list[str]) -> None:
     image = [o.partition("=")[2] for o in options if o.startswith("--sysimage=")]
     others = tuple(o for o in options if not o.startswith("--sysimage="))
     _start._session = _start._start({"sysimage": image[0]}, (*others, f"--trace-compile={file}"))
-    for piece in (values, definitions, arrays, buffers, callbacks, compiled, errors, output):
+    for piece in (
+        values,
+        definitions,
+        arrays,
+        buffers,
+        callbacks,
+        objects,
+        compiled,
+        errors,
+        output,
+    ):
         piece()
 
 
