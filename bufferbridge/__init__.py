@@ -63,14 +63,17 @@ __all__ = [
     "include",
     "init",
     "julia_version",
+    "newmodule",
     "nogil",
+    "package",
     "remove_conversion",
     "stats",
+    "using",
     "wrap",
 ]
 
 
-def eval(code: str, module: JuliaModule | None = None, raw: bool = False) -> Any:
+def eval(code: str, module: Any = None, raw: bool = False) -> Any:
     """Evaluate Julia code, all of it, in a module (Main by default); the last value, converted.
 
     raw: the value as Julia has it: a JuliaValue also where Python has a type for it.
@@ -80,18 +83,57 @@ def eval(code: str, module: JuliaModule | None = None, raw: bool = False) -> Any
     """
     session = _start.ensure()
     evaluate = session.evaluate.raw if raw else session.evaluate
-    return evaluate(code, session.Main if module is None else module)
+    if module is None:
+        return evaluate(code, session.Main)
+    return evaluate(code, getattr(module, "__julia__", module))
 
 
-def include(path: str | os.PathLike[str]) -> Any:
-    """Evaluate a Julia file in Main; the value of its last expression, converted.
+def include(path: str | os.PathLike[str], module: Any = None) -> Any:
+    """Evaluate a Julia file in a module (Main by default); its last expression's value, converted.
 
     A relative path is relative to the current folder. Raises FileNotFoundError if there is no file.
     """
     path = os.path.abspath(os.fspath(path))
     if not os.path.isfile(path):
         raise FileNotFoundError(f"there is no Julia file {path!r}")
-    return _start.ensure().include(path)
+    session = _start.ensure()
+    if module is None:
+        return session.include(path)
+    return session.include(path, getattr(module, "__julia__", module))
+
+
+def newmodule(name: str) -> JuliaModule:
+    """A new Julia module, with all that Julia's `module` gives one, and bound to no name in Julia.
+
+    Code goes into it by ``bb.eval(code, module)``, ``bb.include(path, module)`` and ``bb.using``; its
+    names are attributes. ``bb.Main.Name = module`` gives it a name. Raises ValueError for a name that
+    Julia can't have.
+    """
+    return _start.ensure().bridge.newmodule(name)  # type: ignore[no-any-return]
+
+
+def using(*clauses: str, module: Any = None) -> None:
+    """Julia's ``using`` in a module (Main by default): ``bb.using("LinearAlgebra: norm, det")``.
+
+    A clause is what Julia's syntax has after ``using``. Raises ModuleNotFoundError for packages that
+    are not installed, SyntaxError or ValueError for text that is anything else: no other code is
+    evaluated, nor any of the clauses then.
+    """
+    from ._modules import using
+
+    using(clauses, module)
+
+
+def package(name: str) -> None:
+    """Have a Python package give the typed exports of the Julia package in its folder.
+
+    To be called in the package's ``__init__.py``, as ``bb.package(__name__)``; ``Project.toml`` and
+    ``src/`` are beside it. Julia starts, and the Julia package is loaded, when the first export is
+    asked for. Raises ImportError if the folder has no Julia package.
+    """
+    from ._shipped import package
+
+    package(name)
 
 
 def nogil(f: JuliaValue) -> JuliaFunction:

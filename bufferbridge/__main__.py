@@ -1,4 +1,4 @@
-"""The command line: `python -m bufferbridge doctor`, `install-julia` and `precompile`."""
+"""The command line: `python -m bufferbridge doctor`, `install-julia`, `precompile`, `instantiate`."""
 
 from __future__ import annotations
 
@@ -34,11 +34,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     image.add_argument("--project", metavar="DIR", help="the Julia project that has the packages")
     image.add_argument("--force", action="store_true", help="make it even if it is there")
     image.add_argument("--remove", action="store_true", help="delete all images instead")
+    shipped = commands.add_parser(
+        "instantiate", help="install the Julia packages that a Python package needs"
+    )
+    shipped.add_argument("package", metavar="PACKAGE", help="a Python package that ships Julia code")
     options = parser.parse_args(argv)
     commands_by_name = {
         "doctor": lambda options: doctor(),
         "install-julia": install_julia,
         "precompile": precompile,
+        "instantiate": instantiate,
     }
     try:
         return commands_by_name[options.command](options)
@@ -79,6 +84,18 @@ def precompile(options: argparse.Namespace) -> int:
         print(f"error: {e}", file=sys.stderr)
         return 1
     return 0
+
+
+def instantiate(options: argparse.Namespace) -> int:
+    """Install the Julia packages that the one in a Python package depends on."""
+    from . import _shipped
+
+    try:
+        return _shipped.instantiate(options.package)
+    # The others are of _find: no Julia, or not the one that was asked for.
+    except (ImportError, RuntimeError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 def doctor() -> int:

@@ -43,6 +43,7 @@ The files, in the order in which they build on each other:
 | `start.jl`      | the entry from Python, and the start                                  |
 | `compiled.jl`   | entries compiled for one function and one signature                   |
 | `export.jl`     | typed exports                                                         |
+| `modules.jl`    | modules, files and packages for Python's `import`; `using`            |
 | `boot.jl`       | what Python calls first                                               |
 | `precompile.jl` | what is compiled with the package, and not in each process            |
 """
@@ -87,6 +88,7 @@ include("evaluate.jl")
 include("start.jl")
 include("compiled.jl")
 include("export.jl")
+include("modules.jl")
 include("boot.jl")
 
 include("precompile.jl")

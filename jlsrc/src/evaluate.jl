@@ -65,5 +65,5 @@ end
 
 skipblank(code, at) = something(findnext(!isspace, code, at), at)
 
-"Evaluates a file in Main; its path is Python's (relative to the current folder)."
-includefile(path::String) = Base.include(Main, abspath(path))
+"Evaluates a file in a module; its path is Python's (relative to the current folder)."
+includefile(path::String, m::Module = Main) = Base.include(m, abspath(path))
