@@ -34,6 +34,7 @@ from ._stats import stats
 
 TYPE_CHECKING = False  # typing's own would take longer to import than this package
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import Any
 
     from ._conversions import conversion, convert, remove_conversion
@@ -73,7 +74,7 @@ __all__ = [
 ]
 
 
-def eval(code: str, module: Any = None, raw: bool = False) -> Any:
+def eval(code: str, module: JuliaModule | ModuleType | None = None, raw: bool = False) -> Any:
     """Evaluate Julia code, all of it, in a module (Main by default); the last value, converted.
 
     raw: the value as Julia has it: a JuliaValue also where Python has a type for it.
@@ -88,7 +89,7 @@ def eval(code: str, module: Any = None, raw: bool = False) -> Any:
     return evaluate(code, getattr(module, "__julia__", module))
 
 
-def include(path: str | os.PathLike[str], module: Any = None) -> Any:
+def include(path: str | os.PathLike[str], module: JuliaModule | ModuleType | None = None) -> Any:
     """Evaluate a Julia file in a module (Main by default); its last expression's value, converted.
 
     A relative path is relative to the current folder. Raises FileNotFoundError if there is no file.
@@ -105,19 +106,19 @@ def include(path: str | os.PathLike[str], module: Any = None) -> Any:
 def newmodule(name: str) -> JuliaModule:
     """A new Julia module, with all that Julia's `module` gives one, and bound to no name in Julia.
 
-    Code goes into it by ``bb.eval(code, module)``, ``bb.include(path, module)`` and ``bb.using``; its
-    names are attributes. ``bb.Main.Name = module`` gives it a name. Raises ValueError for a name that
-    Julia can't have.
+    Code goes into it by ``bb.eval(code, module)``, ``bb.include(path, module)`` and ``bb.using``;
+    its names are attributes. ``bb.Main.Name = module`` gives it a name. Raises ValueError for a
+    name that Julia can't have.
     """
     return _start.ensure().bridge.newmodule(name)  # type: ignore[no-any-return]
 
 
-def using(*clauses: str, module: Any = None) -> None:
+def using(*clauses: str, module: JuliaModule | ModuleType | None = None) -> None:
     """Julia's ``using`` in a module (Main by default): ``bb.using("LinearAlgebra: norm, det")``.
 
-    A clause is what Julia's syntax has after ``using``. Raises ModuleNotFoundError for packages that
-    are not installed, SyntaxError or ValueError for text that is anything else: no other code is
-    evaluated, nor any of the clauses then.
+    A clause is what Julia's syntax has after ``using``. Raises ModuleNotFoundError for packages
+    that are not installed, SyntaxError or ValueError for text that is anything else: no other code
+    is evaluated, nor any of the clauses then.
     """
     from ._modules import using
 

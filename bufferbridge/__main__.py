@@ -1,4 +1,4 @@
-"""The command line: `python -m bufferbridge doctor`, `install-julia`, `precompile`, `instantiate`."""
+"""`python -m bufferbridge`: `doctor`, `install-julia`, `precompile` and `instantiate`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     shipped = commands.add_parser(
         "instantiate", help="install the Julia packages that a Python package needs"
     )
-    shipped.add_argument("package", metavar="PACKAGE", help="a Python package that ships Julia code")
+    shipped.add_argument(
+        "package", metavar="PACKAGE", help="a Python package that ships Julia code"
+    )
     options = parser.parse_args(argv)
     commands_by_name = {
         "doctor": lambda options: doctor(),

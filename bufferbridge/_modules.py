@@ -2,8 +2,8 @@
 
 The standard way, with a finder on ``sys.meta_path`` that answers for these names only and a loader;
 so import locks, ``importlib.reload`` and ``sys.modules`` are Python's. A name directly below is one
-of Main, Base and Core, else a Julia package, else a Julia file in a folder of ``sys.path``. Names below
-those are what the Julia module has under them, if that is a module.
+of Main, Base and Core, else a Julia package, else a Julia file in a folder of ``sys.path``. Names
+below those are what the Julia module has under them, if that is a module.
 
 The Python module (:class:`ImportedModule`) keeps no values: each attribute is asked for in Julia.
 """
@@ -32,7 +32,7 @@ def _is_dunder(name: str) -> bool:
 
 
 class ImportedModule(ModuleType):
-    """A Julia module as a Python module. ``__julia__`` is the JuliaModule, of which the names are."""
+    """A Julia module as a Python module. ``__julia__`` is the JuliaModule, which has the names."""
 
     __julia__: JuliaModule
 
@@ -111,9 +111,9 @@ class _Loader:
             julia = self._value(module.__name__)
         elif before is not None:
             raise ImportError(
-                f"Julia loads a package once: {self.name} can't be reloaded. Start a new process, or "
-                'use the Julia package Revise (bb.eval("using Revise") before the import), which '
-                "changes a package's functions while they are in use",
+                f"Julia loads a package once: {self.name} can't be reloaded. Start a new process, "
+                'or use the Julia package Revise (bb.eval("using Revise") before the import), '
+                "which changes a package's functions while they are in use",
                 name=module.__name__,
                 path=self.path,
             )

@@ -1,9 +1,9 @@
-"""Python packages that ship Julia code: ``bufferbridge.package(__name__)`` in their ``__init__.py``.
+"""Python packages that ship Julia code: ``bufferbridge.package(__name__)``.
 
 The folder of the Python package is that of a Julia package too: ``Project.toml`` with a name and a
-uuid, and ``src/Name.jl``. What is wrong with these is said at the import; Julia starts, and loads the
-package, when a name is asked for that Python does not know (PEP 562). Then the typed exports are
-put into the Python module, so that they cost nothing more than its other functions.
+uuid, and ``src/Name.jl``. What is wrong with these is said at the import; Julia starts, and loads
+the package, when a name is asked for that Python does not know (PEP 562). Then the typed exports
+are put into the Python module, so that they cost nothing more than its other functions.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class JuliaPackage:
         except OSError as error:
             what = "there is none" if isinstance(error, FileNotFoundError) else str(error)
             raise ImportError(
-                f"a package that ships Julia code needs the file {project}: {what}. (Is it installed "
-                "as files, with its data: Project.toml, src/*.jl?)",
+                f"a package that ships Julia code needs the file {project}: {what}. (Is it "
+                "installed as files, with its data: Project.toml, src/*.jl?)",
                 path=project,
             ) from None
         top = re.split(r"^\s*\[", text, maxsplit=1, flags=re.M)[0]  # before the first section
@@ -93,8 +93,8 @@ def package(name: str) -> None:
     module = sys.modules.get(name)
     if module is None or module.__spec__ is None or not getattr(module, "__file__", None):
         raise ImportError(
-            f"{name!r} is no package that is being imported: call bufferbridge.package(__name__) in "
-            "its __init__.py",
+            f"{name!r} is no package that is being imported: call bufferbridge.package(__name__) "
+            "in its __init__.py",
             name=name,
         )
     _Exports(module, JuliaPackage(os.path.dirname(str(module.__file__))))

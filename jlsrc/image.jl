@@ -20,10 +20,10 @@ const names = Symbol.(ARGS[3:end])
 const before = Set(Base.loaded_modules_array())
 
 function load()
+    pushfirst!(LOAD_PATH, @__DIR__) # a package with typed exports needs BufferBridge, which its environment may not have
     for name in names
         Base.require(Main, name)
     end
-    push!(LOAD_PATH, @__DIR__)
     Core.eval(Main, :(import BufferBridge))
 end
 

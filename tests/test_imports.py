@@ -63,9 +63,10 @@ def test_nothing_starts_before_the_first_name(run_python):
 
 def test_packages_in_all_forms_of_import():
     import bufferbridge.jl.LinearAlgebra as la
+    from bufferbridge.jl.LinearAlgebra import det, norm
+
     from bufferbridge import jl
     from bufferbridge.jl import LinearAlgebra
-    from bufferbridge.jl.LinearAlgebra import det, norm
 
     assert LinearAlgebra is la is sys.modules["bufferbridge.jl.LinearAlgebra"]
     assert jl.LinearAlgebra is la
@@ -77,8 +78,9 @@ def test_packages_in_all_forms_of_import():
 
 def test_submodules():
     import bufferbridge.jl.Base.Threads
-    from bufferbridge.jl import Base, Core, Main
     from bufferbridge.jl.Base import Iterators
+
+    from bufferbridge.jl import Base, Core, Main
 
     assert bufferbridge.jl.Base.Threads.nthreads() >= 1
     assert list(Iterators.take([1, 2, 3], 2)) == [1, 2]
@@ -247,8 +249,9 @@ def test_init_is_called(folder):
 def test_reload(folder):
     file = folder / "im_again.jl"
     file.write_text("f(x) = x + 1\nstruct S; a; end\nmodule Inner; x = 1; end\nold() = 1\n")
-    from bufferbridge.jl import im_again
     from bufferbridge.jl.im_again import Inner, f
+
+    from bufferbridge.jl import im_again
 
     before = im_again.__julia__
     file.write_text("f(x) = x + 2\nstruct S; a; b; end\nmodule Inner; x = 2; end\n")
@@ -279,7 +282,7 @@ def test_what_cannot_be_reloaded():
     ("code", "kind", "message"),
     [
         ("x = 1\ny = (", SyntaxError, r"im_bad\.jl, line 2"),
-        ("x = 1\nerror(\"inside\")", bb.JuliaError, r"inside[\s\S]*im_bad\.jl:2"),
+        ('x = 1\nerror("inside")', bb.JuliaError, r"inside[\s\S]*im_bad\.jl:2"),
         ("sqrt(-1.0)", ValueError, "im_bad.jl:1"),
         ("getproperty(1, :nosuch)", Exception, "im_bad.jl:1"),
         ("using NoSuchThing", ValueError, "NoSuchThing"),
@@ -290,7 +293,7 @@ def test_files_that_fail(folder, code, kind, message):
     (folder / "im_bad.jl").write_text(code)
     for _ in range(2):
         with pytest.raises(kind, match=message):
-            from bufferbridge.jl import im_bad  # noqa: F401
+            from bufferbridge.jl import im_bad
         assert "bufferbridge.jl.im_bad" not in sys.modules
     (folder / "im_bad.jl").write_text("x = 1")
     from bufferbridge.jl import im_bad
@@ -398,7 +401,8 @@ def test_using():
     assert bb.using("LinearAlgebra: norm, det", module=module) is None
     assert bb.eval("norm([3.0, 4.0])", module) == 5
     assert not bb.eval("isdefined(@__MODULE__, :lu)", module)
-    bb.using("Random, Statistics", "LinearAlgebra", "Base.Threads: @threads, nthreads", module=module)
+    bb.using("Random, Statistics", "LinearAlgebra", module=module)
+    bb.using("Base.Threads: @threads, nthreads", module=module)
     assert bb.eval("mean([1, 2]) + tr([1 2; 3 4]) + nthreads()", module) >= 7
     bb.eval("module ImInner; export im_x; im_x = 1; end", module)
     bb.using(".ImInner", module=module)

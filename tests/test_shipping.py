@@ -54,7 +54,7 @@ def helper(says: str) -> dict[str, str]:
 
 INIT = "import bufferbridge as bb\n\nbb.package(__name__)\n"
 
-GEOMETRY = '''
+GEOMETRY = """
 "Geometry, in Julia."
 module ShipGeometry
 using BufferBridge
@@ -67,7 +67,7 @@ import ShipHelper
 @pyexport hidden()::Int = 1
 later() = Base.require(@__MODULE__, :ShipHelper).says()
 end
-'''
+"""
 
 OTHER = """
 module ShipOther
@@ -83,7 +83,7 @@ def geometry(folder: Path) -> Path:
     return write(
         folder,
         {
-            "ship_geometry/__init__.py": f'"""Its docstring."""\n{INIT}\ndef hidden():\n    return 2\n',
+            "ship_geometry/__init__.py": f'"""Its docstring."""\n{INIT}\nhidden = lambda: 2\n',
             "ship_geometry/plain.py": "x = 1\n",
             "ship_geometry/Project.toml": project("ShipGeometry", "BufferBridge", "ShipHelper"),
             "ship_geometry/Manifest.toml": manifest(ShipHelper="deps/ShipHelper"),
@@ -363,7 +363,8 @@ def installed(tmp_path_factory) -> Path:
     """The example package, built as a wheel and installed into a folder outside of the checkout."""
     folder = tmp_path_factory.mktemp("example")
     source = folder / "source"
-    shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
+    leftovers = shutil.ignore_patterns("build", "*.egg-info", "__pycache__")
+    shutil.copytree(EXAMPLE, source, ignore=leftovers)
     build = [sys.executable, "-m", "build", "--wheel", "--outdir", folder, source]
     done = subprocess.run(build, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

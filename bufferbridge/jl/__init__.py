@@ -4,8 +4,8 @@
 >>> from bufferbridge.jl.LinearAlgebra import norm, det
 >>> from bufferbridge.jl import model  # model.jl, in a folder of sys.path; doctest: +SKIP
 
-Julia's packages come before files of the same name. Importing this package starts nothing; the first
-name does. A name that is neither raises ModuleNotFoundError, which says what to do.
+Julia's packages come before files of the same name. Importing this package starts nothing; the
+first name does. A name that is neither raises ModuleNotFoundError, which says what to do.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bufferbridge import JuliaArray
 from typing_extensions import Buffer
+
+from bufferbridge import JuliaArray
 
 class Clustering(NamedTuple):
     clusters: JuliaArray

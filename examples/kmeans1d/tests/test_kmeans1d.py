@@ -1,4 +1,4 @@
-"""The example package as it is installed: results, bad input, and what a Python package should be."""
+"""The example package as it is installed: results, bad input, and its manners in Python."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def test_no_partition_is_better(problem):
     x, k = problem
     clusters, centroids = cluster(x, k)
     scale = max(map(abs, x)) ** 2 * len(x)
-    assert cost(x, clusters, centroids) == pytest.approx(least_cost(x, k), abs=1e-12 * scale + 1e-300)
+    assert cost(x, clusters, centroids) == pytest.approx(
+        least_cost(x, k), abs=1e-12 * scale + 1e-300
+    )
     check_form(np.array(x), k, np.asarray(clusters), np.asarray(centroids))
 
 
@@ -125,7 +127,14 @@ def test_bad_values(x, k, message):
 
 @pytest.mark.parametrize(
     ("x", "k"),
-    [(np.zeros((2, 2)), 1), (np.zeros(2, complex), 1), (["a"], 1), (1.0, 1), ([1.0], 1.0), ([1.0], True)],
+    [
+        (np.zeros((2, 2)), 1),
+        (np.zeros(2, complex), 1),
+        (["a"], 1),
+        (1.0, 1),
+        ([1.0], 1.0),
+        ([1.0], True),
+    ],
 )
 def test_bad_types(x, k):
     with pytest.raises(TypeError, match=r"cluster\(\) argument"):
