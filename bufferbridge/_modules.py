@@ -136,6 +136,8 @@ class _Loader:
 class _Finder:
     """Finds what is below ``bufferbridge.jl``, and nothing else."""
 
+    finds = ROOT
+
     @staticmethod
     def find_spec(
         fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -226,7 +228,7 @@ def attribute(name: str) -> ModuleType:
 
 def install() -> None:
     """Put the finder on sys.meta_path, once; one of an earlier import of the package goes."""
-    sys.meta_path[:] = [f for f in sys.meta_path if type(f).__qualname__ != _Finder.__qualname__]
+    sys.meta_path[:] = [f for f in sys.meta_path if getattr(f, "finds", None) != ROOT]
     sys.meta_path.append(_Finder())
 
 

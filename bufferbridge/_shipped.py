@@ -70,6 +70,8 @@ class JuliaPackage:
         load = _start.ensure().bridge.loadshipped
         try:
             loaded = load(self.folder, self.name, self.uuid, self.environment)
+        except KeyboardInterrupt:  # Julia's is an Exception too
+            raise
         except Exception as error:
             raise ImportError(
                 f"the Julia package {self.name} in {self.folder} could not be loaded: {error}",

@@ -18,7 +18,8 @@ def test_readme(run_python):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_examples(page):
+def test_examples(page, monkeypatch):
+    monkeypatch.chdir(ROOT)  # for the paths of examples
     failed, tried = doctest.testfile(
         str(page),
         module_relative=False,

@@ -70,7 +70,9 @@ def test_the_wheel_carries_what_it_needs(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert "bufferbridge/py.typed" in names
     assert "bufferbridge/_core.pyi" in names
-    assert {"bufferbridge/jlsrc/Project.toml", "bufferbridge/jlsrc/image.jl"} <= names
+    assert {"bufferbridge/jl/__init__.py", "bufferbridge/jl/__init__.pyi"} <= names
+    scripts = {"Project.toml", "image.jl", "instantiate.jl"}
+    assert {f"bufferbridge/jlsrc/{name}" for name in scripts} <= names
     sources = {f"bufferbridge/jlsrc/src/{p.name}" for p in (ROOT / "jlsrc" / "src").iterdir()}
     assert sources <= names
     assert any(n.startswith("bufferbridge/_native.") and n.endswith(".so") for n in names)
