@@ -166,7 +166,8 @@ def test_without_versions_of_its_own_the_users_count(run_python, tmp_path):
     site = write(
         tmp_path / "site",
         {
-            "ship_other/__init__.py": INIT,
+            # With names of its own that are made when they are asked for.
+            "ship_other/__init__.py": f"def __getattr__(name):\n    return name.upper()\n{INIT}",
             "ship_other/Project.toml": project("ShipOther", "BufferBridge", "ShipHelper"),
             "ship_other/src/ShipOther.jl": OTHER,
             # A second one, in the same process.
@@ -177,8 +178,9 @@ def test_without_versions_of_its_own_the_users_count(run_python, tmp_path):
     shutil.copytree(EXAMPLE / "kmeans1d_julia", site / "kmeans1d_julia")
     code = """
     from kmeans1d_julia import cluster
-    from ship_other import helper
+    from ship_other import abc, helper
     assert helper() == "the user's"
+    assert abc == "ABC"
     assert list(cluster([1.0, 5.0, 1.5], 2).clusters) == [0, 1, 0]
     """
     run_python(code, env={"PYTHONPATH": str(site), **user_project(tmp_path)})
@@ -347,14 +349,6 @@ def test_julia_code_that_fails(run_python, tmp_path):
     )
 
 
-def test_a_getattr_of_the_packages_own(run_python, tmp_path):
-    geometry(tmp_path)
-    init = tmp_path / "ship_geometry" / "__init__.py"
-    init.write_text("def __getattr__(name):\n    return name.upper()\n\n" + INIT)
-    code = "import ship_geometry as g; assert g.area(1.0, 2.0) == 2; assert g.abc == 'ABC'"
-    run_python(code, env={"PYTHONPATH": str(tmp_path)})
-
-
 # ------------------------------------------------------------------------ the example
 
 
@@ -403,8 +397,8 @@ def test_the_examples_own_tests(installed):
 
 def test_the_example_compared_with_kmeans1d(installed):
     pytest.importorskip("kmeans1d", reason="the package of PyPI is not installed")
-    rows = run_installed(installed, "compare.py", "10000").splitlines()[1:]
-    assert len(rows) == 9
+    rows = run_installed(installed, "compare.py", "1000").splitlines()[1:]
+    assert len(rows) == 6
     assert all(row.endswith(("the same", "as good")) for row in rows)
-    # Measured: 2 to 10 times as fast for the larger ones.
+    # Measured: 2 to 10 times as fast, more for many clusters.
     assert max(float(row.split()[6]) for row in rows) > 1

@@ -37,7 +37,8 @@ function filemodule(name::String, path::String)
     end
     m = newmodule(name)
     Base.include(m, path)
-    isdefined(m, :__init__) && Base.invokelatest(Base.invokelatest(getfield, m, :__init__)) # as at the end of a `module`
+    # As at the end of a `module`.
+    Base.invokelatest(isdefined, m, :__init__) && Base.invokelatest(Base.invokelatest(getfield, m, :__init__))
     return m
 end
 
@@ -109,7 +110,7 @@ modulefile(m::Module) = pathof(m)
 
 "The names that `using` would bring, and the typed exports."
 function exportednames(m::Module)
-    exported = filter(s -> !Base.isdeprecated(m, s), names(m))
+    exported = filter(s -> Base.isexported(m, s) && !Base.isdeprecated(m, s), names(m)) # later versions list public names, too
     found = union(Set(exported), keys(something(exportsof(m), Dict())))
     return pylisting(pyname(s) for s in found if s !== nameof(m) && Base.isidentifier(s) && hasname(m, s))
 end
