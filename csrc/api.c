@@ -27,7 +27,7 @@
 
 static PyObject *api_str(const char *s, int64_t n)
 {
-    return PyUnicode_DecodeUTF8(s, n, "surrogateescape");
+    return bb_text(s, n);
 }
 
 static PyObject *api_bigint(const char *hex) { return PyLong_FromString(hex, NULL, 16); }

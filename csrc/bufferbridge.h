@@ -44,7 +44,7 @@ enum bb_tag {
     BB_UINT = 3,      /* a.i read as uint64; only from Julia                        */
     BB_FLOAT = 4,     /* a.d                                                        */
     BB_COMPLEX = 5,   /* a.d, b.d                                                   */
-    BB_STR = 6,       /* a.p: UTF-8, b.i: bytes; valid while the call lasts         */
+    BB_STR = 6,       /* a.p: UTF-8 (text.c), b.i: bytes; valid while the call lasts         */
     BB_JULIA = 7,     /* a.p: a Julia object, rooted by its Python wrapper          */
     BB_BUFFER = 8,    /* a.p: a bb_buffer; Julia takes it by setting tag to BB_NONE */
     BB_OBJECT = 9,    /* a.p: a PyObject; borrowed to Julia, a new reference from it */
@@ -72,6 +72,11 @@ int bb_from_python(PyObject *o, bb_value *v);   /* 0, or -1 with an exception se
 int bb_from_new(PyObject *o, bb_value *v);      /* the same, of a new reference, or NULL with an exception */
 PyObject *bb_to_python(bb_value *v);            /* new reference; takes what v owns */
 void bb_value_clear(bb_value *v);               /* drop what v still owns */
+
+/* Text (text.c). The str for n bytes, and the bytes of a str: valid as long as the str is and, if that is not
+ * NULL afterwards (it has to be before), *owner, which is new. NULL: exception. */
+PyObject *bb_text(const char *s, Py_ssize_t n);
+const char *bb_utf8(PyObject *o, Py_ssize_t *n, PyObject **owner);
 
 /* Numbers, None, text and Julia objects: if it has no owner either, there is nothing to drop, and making it
  * has run no Python code. */

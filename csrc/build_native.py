@@ -24,6 +24,7 @@ SOURCES = [
     "numbers",
     "signals",
     "state",
+    "text",
     "threads",
     "tls",
     "values",

@@ -24,22 +24,12 @@ static int set_object(bb_value *v, int64_t tag, PyObject *o, int64_t n)
     return 0;
 }
 
-/* Text as UTF-8. Bytes that were no UTF-8 when they came from Julia or the file system are lone
- * surrogates in Python (PEP 383) and become those bytes again. */
 static int from_str(PyObject *o, bb_value *v)
 {
     Py_ssize_t n;
-    const char *s = PyUnicode_AsUTF8AndSize(o, &n);
-    if (s == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
-            return -1;
-        PyErr_Clear();
-        v->owner = PyUnicode_AsEncodedString(o, "utf-8", "surrogateescape");
-        if (v->owner == NULL)
-            return -1;
-        s = PyBytes_AS_STRING(v->owner);
-        n = PyBytes_GET_SIZE(v->owner);
-    }
+    const char *s = bb_utf8(o, &n, &v->owner);
+    if (s == NULL)
+        return -1;
     v->tag = BB_STR;
     v->a.p = (void *)s;
     v->b.i = n;
@@ -326,7 +316,7 @@ PyObject *bb_to_python(bb_value *v)
     case BB_UINT: return PyLong_FromUnsignedLongLong((uint64_t)v->a.i);
     case BB_FLOAT: return PyFloat_FromDouble(v->a.d);
     case BB_COMPLEX: return PyComplex_FromDoubles(v->a.d, v->b.d);
-    case BB_STR: return PyUnicode_DecodeUTF8(v->a.p, (Py_ssize_t)v->b.i, "surrogateescape");
+    case BB_STR: return bb_text(v->a.p, (Py_ssize_t)v->b.i);
     case BB_OBJECT: return (PyObject *)v->a.p;
     }
     PyErr_Format(PyExc_SystemError, "bufferbridge: a value of unknown kind %lld came from Julia",

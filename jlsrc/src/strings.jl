@@ -86,8 +86,18 @@ end
 
 # --------------------------------------------------------- UTF-16 and UTF-32
 
-# What is no code point shows as Unicode's replacement character.
-tochar(u::UInt32) = u > 0x10ffff ? '\ufffd' : Char(u)
+# What is no code point shows as Unicode's replacement character. Bytes that are no UTF-8 are the code points
+# U+DC80 to U+DCFF, as in Python's own strings (csrc/text.c).
+isescape(u::UInt32) = 0xdc80 <= u <= 0xdcff
+tochar(u::UInt32) = u > 0x10ffff ? '\ufffd' : isescape(u) ? reinterpret(Char, u << 24) : Char(u)
+
+function pushunits!(units::Vector{UInt32}, c::AbstractChar)
+    if !(Base.ismalformed(c) || Base.isoverlong(c))
+        u = UInt32(c)
+        u > 0x10ffff || isescape(u) || return push!(units, u)
+    end
+    return append!(units, 0xdc00 .+ UInt32.(codeunits(string(c))))
+end
 
 function Base.iterate(s::FixedString{'w'}, i::Int = 1)
     1 <= i <= ncodeunits(s) || return nothing
@@ -122,7 +132,7 @@ Base.convert(::Type{T}, s::AbstractString) where {T<:FixedString} = T(s)
 Base.convert(::Type{T}, s::Union{AbstractChar,AbstractVector{UInt8}}) where {T<:FixedString} = T(s)
 
 unitsof(::Val, s) = codeunits(String(s))
-unitsof(::Val{'w'}, s) = UInt32[UInt32(c) for c in s]
+unitsof(::Val{'w'}, s) = foldl(pushunits!, s; init = UInt32[])
 function unitsof(::Val{'u'}, s)
     s isa FixedString{'u'} && return UInt16[codeunit(s, i) for i in 1:ncodeunits(s)]
     return transcode(UInt16, String(s))
