@@ -70,6 +70,7 @@ __all__ = [
     "remove_conversion",
     "stats",
     "using",
+    "use_stdin",
     "wrap",
 ]
 
@@ -147,6 +148,18 @@ def nogil(f: JuliaValue) -> JuliaFunction:
     if not isinstance(f, JuliaValue):
         raise TypeError(f"nogil takes a Julia function, not '{type(f).__name__}'")
     return _start.ensure().nogil(f)  # type: ignore[no-any-return]
+
+
+def use_stdin(on: bool = True) -> None:
+    """Let Julia's ``stdin`` be Python's ``sys.stdin`` (or, with on=False, its own again).
+
+    Whatever reads from it in Julia (``readline()``, ``read(stdin, String)``, ``eof(stdin)``) gets
+    the lines that ``sys.stdin.readline()`` gives at that moment; in a notebook, ``input()``'s.
+    What that raises, the Julia code throws, and it comes out as the same exception.
+    """
+    from . import _stdin
+
+    _stdin.use(on)
 
 
 def __getattr__(name: str) -> Any:

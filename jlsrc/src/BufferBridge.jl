@@ -32,6 +32,7 @@ The files, in the order in which they build on each other:
 | `conversions.jl` | dates, fractions, enums; conversions that users add              |
 | `errors.jl`     | Julia exceptions to Python                                            |
 | `streams.jl`    | `stdout` and `stderr` are Python's                                    |
+| `stdin.jl`      | `stdin` is Python's, on request                                       |
 | `items.jl`      | indexing and slicing of a JuliaArray, and what else it asks for       |
 | `assign.jl`     | assignment to its items, from any value of Python's                   |
 | `dtypes.jl`     | NumPy's dtypes of memory that no format describes                     |
@@ -77,6 +78,7 @@ include("topython.jl")
 include("conversions.jl")
 include("errors.jl")
 include("streams.jl")
+include("stdin.jl")
 include("items.jl")
 include("assign.jl")
 include("dtypes.jl")

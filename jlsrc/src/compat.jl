@@ -98,14 +98,16 @@ else
     isreshaping(::Base.ReinterpretArray) = false
 end
 
-# Base.stdout and Base.stderr are globals that redirect_stdout assigns; so do we.
+# Base.stdin, Base.stdout and Base.stderr are globals that redirect_stdout and its kin assign; so do we.
 @static if VERSION >= v"1.7.0-DEV"
     setstream!(io::IO, fd::Int) = Base._redirect_io_global(io, fd)
-    # redirect_stdout and redirect_stderr for streams of type S: f(redirect, fd, s)
+    # redirect_stdin, redirect_stdout and redirect_stderr for streams of type S: f(redirect, fd, s)
     defineredirect(f, S) = @eval (r::Base.RedirectStdStream)(s::$S) = $f(r, r.unix_fd, s)
 else
-    setstream!(io::IO, fd::Int) = (Core.eval(Base, Expr(:(=), fd == 1 ? :stdout : :stderr, io)); io)
+    setstream!(io::IO, fd::Int) =
+        (Core.eval(Base, Expr(:(=), (:stdin, :stdout, :stderr)[fd+1], io)); io)
     defineredirect(f, S) = @eval begin
+        Base.redirect_stdin(s::$S) = $f(redirect_stdin, 0, s)
         Base.redirect_stdout(s::$S) = $f(redirect_stdout, 1, s)
         Base.redirect_stderr(s::$S) = $f(redirect_stderr, 2, s)
     end

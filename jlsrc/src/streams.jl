@@ -115,6 +115,7 @@ end
 # redirect_stdout(f, ...) puts the stream back that it found: ours. The file descriptor has to be
 # restored too, which Julia's own stream does.
 function restorestream(redirect, fd, s::PythonStream)
+    fd == 0 && throw(ArgumentError("Python's stdout and stderr can't be read"))
     redirect(JULIA_STREAMS[fd])
     setstream!(s, fd)
     return s
