@@ -35,6 +35,7 @@ from ._stats import stats
 TYPE_CHECKING = False  # typing's own would take longer to import than this package
 if TYPE_CHECKING:
     from types import ModuleType
+    from asyncio import Future
     from typing import Any
 
     from ._conversions import conversion, convert, remove_conversion
@@ -70,6 +71,7 @@ __all__ = [
     "remove_conversion",
     "stats",
     "using",
+    "task",
     "use_stdin",
     "wrap",
 ]
@@ -148,6 +150,22 @@ def nogil(f: JuliaValue) -> JuliaFunction:
     if not isinstance(f, JuliaValue):
         raise TypeError(f"nogil takes a Julia function, not '{type(f).__name__}'")
     return _start.ensure().nogil(f)  # type: ignore[no-any-return]
+
+
+def task(f: JuliaValue, /, *args: Any, **kwargs: Any) -> Future[Any]:
+    """Call a Julia function on another thread, without the GIL; awaitable in the running loop.
+
+    ``await bb.task(f, x)`` gives what ``f(x)`` would, or raises what it would; other tasks of the
+    loop go on meanwhile. Callbacks into Python run on that thread. Julia code can't be stopped:
+    when the future is cancelled (by ``asyncio.wait_for``, say), the call goes on to its end, and
+    its result is dropped.
+
+    Raises RuntimeError before Julia 1.9 and where no loop runs, TypeError if f is no Julia
+    function.
+    """
+    from . import _task
+
+    return _task.start(f, args, kwargs)
 
 
 def use_stdin(on: bool = True) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+from types import BuiltinFunctionType
 
 from . import _start
 
@@ -23,14 +24,14 @@ def next_line() -> str:
         raise RuntimeError("Julia reads from sys.stdin, and there is none (it is None)")
     if stdin is sys.__stdin__:
         # In a notebook nobody types there: its kernel has an input() of its own.
-        if type(builtins.input) is not type(len):
+        if not isinstance(builtins.input, BuiltinFunctionType):
             try:
                 return f"{builtins.input()}\n"
             except EOFError:
                 return ""
         if sys.stdout is not None:
             sys.stdout.flush()  # what was asked
-    line = stdin.readline()
+    line: object = stdin.readline()
     if not isinstance(line, str):
         raise TypeError(
             f"Julia reads from sys.stdin, whose readline() gave {type(line).__name__} and not str"

@@ -431,6 +431,7 @@ static int api_set_runtime(const char *name, void *address) { return bb_set_runt
 
 static void api_set_waker(void *async) { bb.waker = async; }
 static void api_set_idle(void (*f)(void)) { bb.idle = f; }
+static void api_set_take_over(void (*f)(void)) { bb.take_over = f; }
 
 static void api_set_facts(int64_t any_thread, int64_t threads, int64_t length_offset, int64_t flags_offset,
                           int64_t shared_mask, int64_t capacity_offset)
@@ -456,7 +457,7 @@ static const struct { const char *name; void *function; } functions[] = {
     F(leave_recursion), F(hold), F(decref), F(incref),
     F(loan_hold), F(loan_release), F(release_later), F(drain), F(grow_roots), F(new_julia), F(raise), F(fetch), F(restore),
     F(format_exception), F(write), F(set_entry), F(set_helper), F(set_facts),
-    F(set_runtime), F(set_waker), F(set_idle), F(check_signals), F(state),
+    F(set_runtime), F(set_waker), F(set_idle), F(set_take_over), F(check_signals), F(state),
 };
 
 void *bb_api_function(const char *name)

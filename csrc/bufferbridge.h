@@ -374,6 +374,9 @@ typedef struct {
                            * jlsrc/src/interrupt.jl keeps it; NULL from Julia's exit hooks on, which close it */
     void (*idle)(void);   /* tells Julia's threads that the main thread is in Python, or NULL */
     volatile int idles;   /* they were told */
+    void (*take_over)(void); /* has a thread that waits look after Julia's event loop, if nobody does; or NULL */
+    volatile int others;  /* threads besides the main one that are in a call */
+    volatile int rests;   /* the watching thread (signals.c) has nothing to do */
     char *frame;          /* the C stack at the latest call of the main thread */
     char *image;          /* Julia's system image, as /proc/self/maps names it; kept for ever */
     bb_entry entry;
@@ -422,6 +425,7 @@ void bb_save_process(void);
 void bb_restore_process(void);
 void bb_watch_signals(void);
 void bb_attend(void);
+void bb_wake_watcher(void);
 int bb_check_signals(void);          /* 0, or -1 with what Python's handler raised */
 
 static inline int bb_ready(void)

@@ -420,14 +420,22 @@ static void *watch(void *unused)
                 bb.idles = 1;
             }
             bb.attention = 2;
-            while (sem_wait(&wake) != 0)
-                ;
+            bb.rests = 1;
+            __sync_synchronize(); /* who comes now sees that it rests, or is seen */
+            if (bb.others == 0)
+                while (sem_wait(&wake) != 0)
+                    ;
+            bb.rests = 0;
         }
+        if (bb.others > 0 && bb.take_over != NULL)
+            bb.take_over();
         calls = bb.calls;
         if (bb.attention == 0)
             bb.attention = 1;
     }
 }
+
+void bb_wake_watcher(void) { sem_post(&wake); }
 
 /* Before a call into Julia, now and then: is the default handler set, and ours around it? On the main thread,
  * with the GIL. */

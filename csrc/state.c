@@ -91,6 +91,7 @@ static PyObject *py_stop(PyObject *Py_UNUSED(module), PyObject *libjulia)
     bb.stopping = 1;
     bb.waker = NULL; /* the watching thread (signals.c) must not come to a Julia that ends */
     bb.idle = NULL;
+    bb.take_over = NULL;
     void *lib = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
     void (*hook)(int) = lib ? (void (*)(int))dlsym(lib, "jl_atexit_hook") : NULL;
     if (hook != NULL) {

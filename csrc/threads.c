@@ -72,6 +72,10 @@ int bb_enter(bb_entry entry, void *f, bb_value *args, int64_t nargs, PyObject *k
         bb.frame = __builtin_frame_address(0);
         bb.calls++;
         level = ++bb.depth;
+    } else {
+        bb.others++;
+        if (bb.rests)
+            bb_wake_watcher();
     }
     bb_has_gil = 1;
     if (bb.states_by_hand)
@@ -83,7 +87,8 @@ int bb_enter(bb_entry entry, void *f, bb_value *args, int64_t nargs, PyObject *k
     if (on_main) {
         bb.frame = frame;
         bb.requested = bb.threw = 0; /* what was to be interrupted is over */
-    }
+    } else
+        bb.others--;
     return r;
 }
 

@@ -61,8 +61,14 @@ end
     ccall(:jl_exit_threaded_region, Cvoid, ())
     p = statefield(Int64, STATE_ELSEWHERE)
     unsafe_store!(p, unsafe_load(p) - 1)
+    takeover()
     return nothing
 end
+
+# Of the threads that wait, one runs the event loop, and the others sleep. When that one leaves Julia, or has
+# something to compute, nobody would run it: so those that sleep look whether they have to. Called by who leaves,
+# and, as long as other threads than the main one are in calls, now and then by the thread that watches (signals.c).
+takeover()::Cvoid = ccall(:jl_wakeup_thread, Cvoid, (Int16,), -1)
 
 # Likewise for Julia's own threads while the main thread has been in Python for a while: called by a thread of
 # the C layer's (signals.c), which takes it back with the next call.
@@ -209,6 +215,7 @@ function start(lookup::Ptr{Cvoid})
     atexit(deliverall)
     CALLER[] = current_task()
     watchinterrupts()
+    ADOPTS_THREADS && @api set_take_over(@cfunction(takeover, Cvoid, ())::Ptr{Cvoid})::Cvoid
     if ADOPTS_THREADS && Threads.nthreads() > 1
         @api set_idle(@cfunction(idle, Cvoid, ())::Ptr{Cvoid})::Cvoid
     end
