@@ -180,6 +180,20 @@ def use_stdin(on: bool = True) -> None:
     _stdin.use(on)
 
 
+def load_ipython_extension(ipython: Any) -> None:
+    """``%load_ext bufferbridge``: ``%julia`` and ``%%julia``, completion, display."""
+    from . import _ipython
+
+    _ipython.load(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """``%unload_ext bufferbridge``."""
+    from . import _ipython
+
+    _ipython.unload(ipython)
+
+
 def __getattr__(name: str) -> Any:
     if name in ("convert", "conversion", "remove_conversion"):
         from . import _conversions  # most programs do without

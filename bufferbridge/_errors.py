@@ -33,6 +33,12 @@ class JuliaError(Exception):
         text: str = _core._session().bridge.backtracetext(self._backtrace)
         return text.strip("\n")
 
+    def _render_traceback_(self) -> list[str]:
+        # IPython asks for it: the traceback with Julia's frames.
+        from ._ipython import render
+
+        return render(self)
+
     def __str__(self) -> str:
         # KeyError and SyntaxError would show the message in their own ways.
         return str(self.args[0]) if self.args else ""

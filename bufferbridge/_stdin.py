@@ -8,6 +8,10 @@ from types import BuiltinFunctionType
 
 from . import _start
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 def use(on: bool) -> None:
     bridge = _start.ensure().bridge
@@ -19,7 +23,7 @@ def use(on: bool) -> None:
 
 def next_line() -> str:
     """The next line, with its end; empty at the end of the file. Called by Julia when it reads."""
-    stdin = sys.stdin
+    stdin: Any = sys.stdin
     if stdin is None:
         raise RuntimeError("Julia reads from sys.stdin, and there is none (it is None)")
     if stdin is sys.__stdin__:
@@ -31,7 +35,7 @@ def next_line() -> str:
                 return ""
         if sys.stdout is not None:
             sys.stdout.flush()  # what was asked
-    line: object = stdin.readline()
+    line = stdin.readline()
     if not isinstance(line, str):
         raise TypeError(
             f"Julia reads from sys.stdin, whose readline() gave {type(line).__name__} and not str"

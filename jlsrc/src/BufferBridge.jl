@@ -41,6 +41,7 @@ The files, in the order in which they build on each other:
 | `introspection.jl` | their documentation, signatures, and display in notebooks         |
 | `files.jl`      | `IO` as a file of Python's                                            |
 | `evaluate.jl`   | `eval` and `include`                                                  |
+| `cells.jl`      | what IPython needs: code with Python's values in it, completion, display |
 | `start.jl`      | the entry from Python, and the start                                  |
 | `compiled.jl`   | entries compiled for one function and one signature                   |
 | `export.jl`     | typed exports                                                         |
@@ -87,6 +88,7 @@ include("operators.jl")
 include("introspection.jl")
 include("files.jl")
 include("evaluate.jl")
+include("cells.jl")
 include("start.jl")
 include("compiled.jl")
 include("export.jl")

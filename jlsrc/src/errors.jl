@@ -231,4 +231,4 @@ end
 
 # Code of the bridge's, below which is Python.
 isentry(f::StackTraces.StackFrame) = String(f.file) in ENTRY_FILES
-const ENTRY_FILES = (joinpath(@__DIR__, "start.jl"), joinpath(@__DIR__, "compiled.jl"))
+const ENTRY_FILES = Tuple(joinpath(@__DIR__, file) for file in ("start.jl", "compiled.jl", "cells.jl"))
