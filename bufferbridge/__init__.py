@@ -61,6 +61,7 @@ __all__ = [
     "borrow",
     "conversion",
     "convert",
+    "callback",
     "eval",
     "include",
     "init",
@@ -69,6 +70,7 @@ __all__ = [
     "nogil",
     "package",
     "remove_conversion",
+    "pyobject",
     "stats",
     "using",
     "task",
@@ -192,6 +194,36 @@ def unload_ipython_extension(ipython: Any) -> None:
     from . import _ipython
 
     _ipython.unload(ipython)
+
+
+class _Box:
+    """What it has is not converted on the way to Julia."""
+
+    __slots__ = ("object",)
+    object: Any
+
+
+def pyobject(obj: Any) -> JuliaValue:
+    """A handle that arrives in Julia as a ``PyObject``: the object itself, which nothing converts.
+
+    Julia code that is given one can use the object as Python does, or wrap it:
+    ``PyDict{String,Int}(o)`` shares a dict that would be copied otherwise. Back in Python it is
+    `obj` again.
+    """
+    box = _Box()
+    box.object = obj
+    return _start.ensure().bridge.pyobjectof(box)  # type: ignore[no-any-return]
+
+
+def callback(f: Any, returns: Any) -> JuliaFunction:
+    """A Julia function that calls `f` and gives results of one type, for Julia code that is fast then.
+
+    returns: a Julia type (``bb.Base.Float64``), or one of Python's bool, int, float, complex, str.
+
+    Results are converted strictly; one of another kind raises TypeError, which names `f`. Raises
+    TypeError if f can't be called or `returns` is no type.
+    """
+    return _start.ensure().bridge.callback(f, returns)  # type: ignore[no-any-return]
 
 
 def __getattr__(name: str) -> Any:

@@ -205,6 +205,7 @@ def _look(options: dict[str, Any]) -> tuple[str, ...]:
 def _set_hooks() -> None:
     """Hand the C layer the Python functions it calls; it keeps them."""
     hooks = {
+        "JuliaError": _errors.JuliaError,
         "make_error": _errors.make_error,
         "make_namedtuple": _make_namedtuple,
         "describe_buffer": _describe_buffer,

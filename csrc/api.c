@@ -9,13 +9,6 @@
 #include "bufferbridge.h"
 #include <string.h>
 
-#define IN_PYTHON(type, expression) \
-    { \
-        int state_ = bb_to_python_state(); \
-        type result_ = (expression); \
-        bb_to_julia_state(state_); \
-        return result_; \
-    }
 #define IN_PYTHON_VOID(statement) \
     { \
         int state_ = bb_to_python_state(); \
@@ -164,15 +157,13 @@ static PyObject *api_repr(PyObject *o, int64_t plain)
     IN_PYTHON(PyObject *, plain ? PyObject_Str(o) : PyObject_Repr(o))
 
 /* Calls f with n values, whose objects it takes; the last ones belong to the names in the tuple kwnames (or
- * NULL). 0: *result is the value, and there is nothing to clear; 1: it has to be cleared; -1: exception; -2:
- * the thread has not the GIL, and nothing was done. */
+ * NULL). The result is new. */
 enum { STACK_OBJECTS = 8 };
 
-static int call_(PyObject *f, bb_value *args, int64_t n, PyObject *kwnames, bb_value *result)
+static inline PyObject *call_object_(PyObject *f, bb_value *args, int64_t n, PyObject *kwnames)
 {
     PyObject *stack[1 + STACK_OBJECTS], **objects = stack, *r = NULL;
     int64_t made = 0;
-    int status = -1;
 
     if (n > STACK_OBJECTS && (objects = PyMem_Malloc((size_t)(1 + n) * sizeof *objects)) == NULL) {
         PyErr_NoMemory();
@@ -196,6 +187,16 @@ static int call_(PyObject *f, bb_value *args, int64_t n, PyObject *kwnames, bb_v
         Py_DECREF(objects[i]);
     if (objects != stack)
         PyMem_Free(objects);
+    return r;
+}
+
+/* The same, with the result as a value. 0: there is nothing to clear; 1: it has to be cleared; -1: exception;
+ * -2: the thread has not the GIL, and nothing was done. */
+static int call_(PyObject *f, bb_value *args, int64_t n, PyObject *kwnames, bb_value *result)
+{
+    PyObject *r = call_object_(f, args, n, kwnames);
+    int status;
+
     if (r == NULL)
         return -1;
     status = bb_from_python(r, result);
@@ -225,6 +226,9 @@ static int api_call(PyObject *f, bb_value *args, int64_t n, PyObject *kwnames, b
     bb_to_julia_state(state);
     return status;
 }
+
+static PyObject *api_call_object(PyObject *f, bb_value *args, int64_t n, PyObject *kwnames)
+    IN_PYTHON(PyObject *, call_object_(f, args, n, kwnames))
 
 /* Callbacks may come on any thread, with or without the GIL; threads of Julia's go on running while
  * Python ends, and must not enter it any more (-1). */
@@ -453,7 +457,7 @@ static bb_state *api_state(void) { return &bb; }
 static const struct { const char *name; void *function; } functions[] = {
     F(str), F(bigint), F(box), F(new_export), F(tuple_new), F(tuple_set), F(list_new), F(list_set), F(namedtuple),
     F(conversion), F(apply), F(not_implemented), F(unbox), F(acquire), F(clear), F(length), F(item), F(items), F(object_item), F(is_tuple), F(is_list), F(is_slice), F(getattr), F(setattr), F(dir),
-    F(repr), F(call), F(gil_ensure), F(gil_release), F(gil_held), F(gil_give_up), F(gil_regain), F(enter_recursion),
+    F(repr), F(call), F(call_object), F(gil_ensure), F(gil_release), F(gil_held), F(gil_give_up), F(gil_regain), F(enter_recursion),
     F(leave_recursion), F(hold), F(decref), F(incref),
     F(loan_hold), F(loan_release), F(release_later), F(drain), F(grow_roots), F(new_julia), F(raise), F(fetch), F(restore),
     F(format_exception), F(write), F(set_entry), F(set_helper), F(set_facts),
@@ -465,5 +469,5 @@ void *bb_api_function(const char *name)
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
         if (strcmp(functions[i].name, name) == 0)
             return functions[i].function;
-    return NULL;
+    return bb_operation(name);
 }

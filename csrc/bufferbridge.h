@@ -386,6 +386,7 @@ typedef struct {
      * shared_mask is not 0) how to forbid it. See compat.jl. */
     int64_t length_offset, flags_offset, shared_mask, capacity_offset;
     /* Python functions of the package that C calls. */
+    PyObject *julia_error; /* the class */
     PyObject *make_error, *make_namedtuple, *describe_buffer, *describe_interface, *start;
     PyObject *conversions, *find_conversion; /* see from_converted in values.c */
     PyObject *session; /* the package's own record of what runs: survives if it is imported anew */
@@ -398,6 +399,7 @@ int bb_not_ready(void);              /* sets the exception that says why Julia c
 PyObject *bb_call_on(enum bb_helper h, PyObject *a, PyObject *b, PyObject *c);
 int bb_call_helper(enum bb_helper h, bb_value *args, int64_t n, bb_value *result);
 void *bb_api_function(const char *name);
+void *bb_operation(const char *name); /* of those in operations.c */
 
 extern BB_THREAD_LOCAL int bb_is_main; /* this is the thread that started Julia */
 extern BB_THREAD_LOCAL int bb_has_gil; /* it is in Julia, called from Python, and has the GIL */
@@ -413,6 +415,14 @@ PyObject *bb_new_export(const bb_export *description);
 int bb_set_runtime(const char *name, void *address);
 int bb_to_python_state(void);        /* before Python code runs on a thread that is in Julia */
 void bb_to_julia_state(int state);   /* and after */
+/* The body of a function that Julia calls, and whose expression may run Python code. */
+#define IN_PYTHON(type, expression) \
+    { \
+        int state_ = bb_to_python_state(); \
+        type result_ = (expression); \
+        bb_to_julia_state(state_); \
+        return result_; \
+    }
 int bb_enter(bb_entry entry, void *f, bb_value *args, int64_t nargs, PyObject *kwnames, bb_value *result);
 int64_t bb_take_gil(void);
 void bb_drop_gil(int64_t state);

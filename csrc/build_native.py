@@ -22,6 +22,7 @@ SOURCES = [
     "juliavalue",
     "kinds",
     "numbers",
+    "operations",
     "signals",
     "state",
     "text",

@@ -218,6 +218,7 @@ void bb_set_hooks(uintptr_t dict_id)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
     PyObject *hooks = (PyObject *)dict_id;
+    set_hook(&bb.julia_error, hooks, "JuliaError");
     set_hook(&bb.make_error, hooks, "make_error");
     set_hook(&bb.make_namedtuple, hooks, "make_namedtuple");
     set_hook(&bb.describe_buffer, hooks, "describe_buffer");

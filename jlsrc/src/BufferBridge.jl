@@ -16,6 +16,12 @@ The files, in the order in which they build on each other:
 | `roots.jl`      | Julia objects that Python holds                                       |
 | `interrupt.jl`  | Ctrl-C in Julia code, and calls without the GIL                       |
 | `pyobject.jl`   | Python objects that Julia holds; calling them; their exceptions       |
+| `pyoperators.jl` | their items, iteration, comparison and operators                     |
+| `pyconvert.jl`  | their conversion to a type that is asked for                          |
+| `pycontainers.jl` | `PyList`, `PyDict`, `PySet`: Python's containers, shared            |
+| `pyio.jl`       | `PyIO`: Python's files                                                |
+| `pyimport.jl`   | modules, builtins and code of Python, context managers                |
+| `pycallback.jl` | Python functions with typed results, and for C                        |
 | `longdouble.jl` | C's long double                                                       |
 | `strings.jl`    | strings and bytes of a fixed size                                     |
 | `records.jl`    | records with named fields                                             |
@@ -56,13 +62,21 @@ import Dates
 import Logging
 
 export PyArray, PyStridedArray, PyIndirectArray, PyBorrowedArray, BufferReleased, PyObject, PyException, PyRecord, FixedString, RawBytes, LongDouble,
-       column, recordarray, @pyexport, pyexport
+       column, recordarray, @pyexport, pyexport,
+       PyFunction, PyList, PyDict, PySet, PyIO, pyimport, pybuiltin, pycall, pyconvert, pygetattr, pygetitem, pyeval, pyexec,
+       pywith, pytruth, pyis, pyisnone, pyisinstance, pymatmul, pycfunction
 
 include("compat.jl")
 include("wire.jl")
 include("roots.jl")
 include("interrupt.jl")
 include("pyobject.jl")
+include("pyoperators.jl")
+include("pyconvert.jl")
+include("pycontainers.jl")
+include("pyio.jl")
+include("pyimport.jl")
+include("pycallback.jl")
 include("longdouble.jl")
 include("strings.jl")
 include("records.jl")

@@ -37,16 +37,16 @@ assign!(x::AbstractArray, @nospecialize(value)) = fill!(x, element(eltype(x), va
 # what becomes an element is that very object and not what it would be in Julia.
 elementof(::Type{PyObject}, o::PyObject) = o
 elementof(::Type{T}, o::PyObject) where {T} = element(T, unboxed(o))
-elementof(::Type{T}, o::PyObject) where {T<:Record} = pyis(o, API.is_tuple) ?
+elementof(::Type{T}, o::PyObject) where {T<:Record} = pychecks(o, API.is_tuple) ?
     element(T, Tuple(objectfields(o, fieldtypes(recordfields(T))))) : element(T, unboxed(o))
-elementof(::Type{T}, o::PyObject) where {T<:Tuple} = pyis(o, API.is_tuple) || pyis(o, API.is_list) ?
+elementof(::Type{T}, o::PyObject) where {T<:Tuple} = pychecks(o, API.is_tuple) || pychecks(o, API.is_list) ?
     element(T, Tuple(objectfields(o, fieldtypes(T)))) : element(T, unboxed(o))
 
 function unboxed(o::PyObject)
     value = GC.@preserve o unbox(pointerof(o))
     return value isa AbstractArray{<:Any,0} ? value[] : value
 end
-pyis(o::PyObject, f) = GC.@preserve o ccall(f, Int64, (Ptr{Cvoid},), pointerof(o)) != 0
+pychecks(o::PyObject, f) = GC.@preserve o ccall(f, Int64, (Ptr{Cvoid},), pointerof(o)) != 0
 pylength(o::PyObject) = GC.@preserve o @api length(pointerof(o)::Ptr{Cvoid})::Int64
 pyitem(o::PyObject, i) = GC.@preserve o owned(@api object_item(pointerof(o)::Ptr{Cvoid}, (i - 1)::Int64)::Ptr{Cvoid})
 
@@ -55,10 +55,10 @@ objectfields(o::PyObject, types) = Any[i <= length(types) ? elementof(types[i], 
 
 function assign!(x::AbstractArray, o::PyObject)
     T = eltype(x)
-    if pyis(o, API.is_list) || pyis(o, API.is_tuple) && !(T <: Union{Record,Tuple})
+    if pychecks(o, API.is_list) || pychecks(o, API.is_tuple) && !(T <: Union{Record,Tuple})
         assign!(x, T[elementof(T, pyitem(o, i)) for i in 1:pylength(o)])
     else
-        value = T <: Record && pyis(o, API.is_tuple) ? o : unboxed(o)
+        value = T <: Record && pychecks(o, API.is_tuple) ? o : unboxed(o)
         value isa AbstractArray ? assign!(x, value) : fill!(x, elementof(T, o))
     end
     return nothing

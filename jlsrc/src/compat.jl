@@ -145,6 +145,13 @@ else
     mainworkqueue() = Base.Workqueues[1].queue
 end
 
+# The exceptions that a task is handling, or has ended with, from the first to the current one.
+@static if isdefined(Base, :current_exceptions)
+    exceptionstack(t::Task = current_task()) = Any[e.exception for e in Base.current_exceptions(t; backtrace = false)]
+else
+    exceptionstack(t::Task = current_task()) = Any[e isa Tuple ? e[1] : e for e in Base.catch_stack(t; include_bt = false)]
+end
+
 # Exceptions that older versions have not.
 @static if isdefined(Base, :FieldError)
     const FieldErrors = Base.FieldError

@@ -87,6 +87,26 @@ pythonexception(e::CapturedException) = pythonexception(e.ex)
 pythonexception(e::CompositeException) = isempty(e) ? nothing : pythonexception(first(e.exceptions))
 pythonexception(@nospecialize(e)) = nothing
 
+"""
+The Python exception, a JuliaError, that `e` is part of: one that came from Julia through a callback, and goes on. It
+was handled when `e` was thrown (`throwpython`), so it is below it in the stack of exceptions.
+"""
+passing(e::TaskFailedException) = passing(e.task.exception, exceptionstack(e.task))
+function passing(@nospecialize(e), stack = exceptionstack())
+    e = loaded(e)
+    for k in length(stack):-1:2
+        below = stack[k-1]
+        below isa PyException && loaded(stack[k]) === e || continue
+        julia = juliaexception(below)
+        julia !== nothing && something(julia) === e && return below
+    end
+    return nothing
+end
+
+# What went wrong in a file, without the place in the file.
+loaded(@nospecialize(e)) = e
+loaded(e::Union{LoadError,InitError}) = loaded(e.error)
+
 "Whether `e` must come out whatever was being tried: it says nothing about that."
 isforeign(@nospecialize(e)) =
     e isa Union{InterruptException,OutOfMemoryError,StackOverflowError} || pythonexception(e) !== nothing
@@ -110,6 +130,7 @@ function raise(@nospecialize(e), backtrace)
     exception = trace = C_NULL
     try
         python = pythonexception(e)
+        python === nothing && (python = passing(e))
         if python !== nothing
             restore(python)
             return nothing

@@ -14,9 +14,15 @@ end
 
 """
     PyObject
+    PyObject(x)
 
-A Python object. It can be called, its attributes are properties, and it goes back to Python as the
-very same object. `string(o)` and `repr(o)` are Python's.
+A Python object; that of a Julia value `x` as Python would get it. (A `Ptr{Cvoid}` is taken for the address of a
+Python object, whose reference the caller has.)
+
+It can be called, its attributes are properties, `o[key]` are its items, `for` iterates over it, operators and
+comparison are Python's, `string(o)` and `repr(o)` too. What comes out of all that is converted as results of calls are;
+[`pycall`](@ref), [`pygetattr`](@ref) and [`pygetitem`](@ref) give it as it is. It goes back to Python as the very
+same object.
 """
 mutable struct PyObject
     handle::Ptr{Cvoid}
@@ -59,13 +65,10 @@ function owned(p::Ptr{Cvoid})
     end
 end
 
-# The same object is equal, whatever the handle.
-Base.:(==)(a::PyObject, b::PyObject) = pointerof(a) == pointerof(b)
-Base.hash(o::PyObject, h::UInt) = hash(pointerof(o), h)
-
-# A value of Julia's as a Python object. (Not a constructor: that takes addresses.)
+# A value of Julia's as a Python object.
 Base.convert(::Type{PyObject}, o::PyObject) = o
 Base.convert(::Type{PyObject}, @nospecialize(x)) = withgil(() -> owned(topython(x)))
+PyObject(@nospecialize(x)) = convert(PyObject, x)
 
 """
     PyException <: Exception
@@ -77,11 +80,33 @@ struct PyException <: Exception
     exception::PyObject
 end
 
-"Throws the Python exception that is set, which is cleared."
+"""
+Throws the Python exception that is set, which is cleared. If that is a JuliaError it is Julia's exception that is
+thrown, so that Julia code can catch it as what it is. It is thrown while the `PyException` is handled: Julia's stack
+of exceptions then has both, shows both, and tells `passing` (errors.jl) which Python object belongs to it.
+"""
 @noinline function throwpython()
     p = @api fetch()::Ptr{Cvoid}
     p == C_NULL && error("Python reported an error but set no exception")
-    throw(PyException(owned(p)))
+    throwfetched(p)
+end
+
+@noinline function throwfetched(p::Ptr{Cvoid})
+    e = PyException(owned(p))
+    julia = juliaexception(e)
+    julia === nothing && throw(e)
+    try
+        throw(e)
+    catch
+        throw(something(julia))
+    end
+end
+
+"The Julia exception of a JuliaError, as a `Some`; nothing for all other exceptions."
+function juliaexception(e::PyException)
+    o = e.exception
+    p = GC.@preserve o @api julia_exception(pointerof(o)::Ptr{Cvoid})::Ptr{Cvoid}
+    return p == C_NULL ? nothing : Some(fromnew(p))
 end
 
 "Runs `f()` with the GIL held by this thread, whether it was or not; nothing interrupts it."
@@ -108,13 +133,22 @@ end
 """
     PyFunction <: Function
 
-A Python callable as a Julia function. Arguments and result are converted as in calls from Python.
+A Python callable as a Julia function. Arguments and result are converted as in calls from Python. All that can be
+done with a [`PyObject`](@ref) can be done with it: a class has attributes, for one.
 """
 struct PyFunction <: Function
     object::PyObject
 end
 
-(f::PyFunction)(args...; kwargs...) = callpython(f.object, args, kwargs)
+"What Julia code has of Python: methods for both are written for this."
+const PyAny = Union{PyObject,PyFunction}
+
+asobject(o::PyObject) = o
+asobject(f::PyFunction) = getfield(f, :object)
+pointerof(f::PyFunction) = pointerof(asobject(f))
+Base.convert(::Type{PyObject}, f::PyFunction) = asobject(f)
+
+(f::PyFunction)(args...; kwargs...) = callpython(asobject(f), args, kwargs)
 (o::PyObject)(args...; kwargs...) = callpython(o, args, kwargs)
 
 # The common way: plain arguments, on a thread that was called from Python and has the GIL. Nothing is allocated
@@ -171,12 +205,26 @@ end
 callpython(o::PyObject, @nospecialize(args::Tuple), kwargs) = callwith(o, args, kwargs)
 
 # Any arguments, from any thread.
-@noinline function callwith(o::PyObject, @nospecialize(args::Tuple), kwargs)
+@noinline callwith(o::PyObject, @nospecialize(args::Tuple), kwargs) =
+    withlent(args, kwargs) do v, n, names
+        result = v + n * sizeof(Value)
+        status = GC.@preserve o @api call(pointerof(o)::Ptr{Cvoid}, v::Ptr{Value}, n::Int64, names::Ptr{Cvoid}, result::Ptr{Value})::Cint
+        return callresult(result, status)
+    end
+
+# The same, with the result as it is.
+@noinline callobject(o::PyObject, @nospecialize(args::Tuple), kwargs = ()) =
+    withlent(args, kwargs) do v, n, names
+        return owned(GC.@preserve o @api call_object(pointerof(o)::Ptr{Cvoid}, v::Ptr{Value}, n::Int64, names::Ptr{Cvoid})::Ptr{Cvoid})
+    end
+
+# Runs f with the arguments' n values (and room for one more), and the tuple of the keywords' names.
+function withlent(f, @nospecialize(args::Tuple), kwargs)
     withgil() do
         flushstreams()
         n = length(args) + length(kwargs)
         cells = fill(NO_VALUE, n + 1)
-        GC.@preserve o args kwargs cells begin
+        GC.@preserve args kwargs cells begin
             v = pointer(cells)
             names = C_NULL
             try
@@ -197,10 +245,11 @@ callpython(o::PyObject, @nospecialize(args::Tuple), kwargs) = callwith(o, args, 
                 names == C_NULL || @api decref(names::Ptr{Cvoid})::Cvoid
                 rethrow()
             end
-            result = v + n * sizeof(Value)
-            status = @api call(pointerof(o)::Ptr{Cvoid}, v::Ptr{Value}, n::Int64, names::Ptr{Cvoid}, result::Ptr{Value})::Cint
-            names == C_NULL || @api decref(names::Ptr{Cvoid})::Cvoid
-            return callresult(result, status)
+            try
+                return f(v, n, names)
+            finally
+                names == C_NULL || @api decref(names::Ptr{Cvoid})::Cvoid
+            end
         end
     end
 end
@@ -215,14 +264,27 @@ function fromnew(p::Ptr{Cvoid})
     end
 end
 
-function Base.getproperty(o::PyObject, name::Symbol)
+attribute(o::PyAny, s::String) =
+    GC.@preserve o s @api getattr(pointerof(o)::Ptr{Cvoid}, pointer(s)::Ptr{UInt8}, sizeof(s)::Int64)::Ptr{Cvoid}
+
+Base.getproperty(o::PyAny, name::Symbol) = withgil(() -> fromnew(attribute(o, String(name))))
+
+"""
+    pygetattr(o, name) -> PyObject
+
+The attribute of a Python object as it is; `o.name` converts it.
+"""
+pygetattr(o::PyAny, name::Union{AbstractString,Symbol}) = withgil(() -> owned(attribute(o, String(name))))
+
+function Base.hasproperty(o::PyAny, name::Symbol)
     s = String(name)
     withgil() do
-        GC.@preserve o s fromnew(@api getattr(pointerof(o)::Ptr{Cvoid}, pointer(s)::Ptr{UInt8}, sizeof(s)::Int64)::Ptr{Cvoid})
+        r = GC.@preserve o s @api hasattr(pointerof(o)::Ptr{Cvoid}, pointer(s)::Ptr{UInt8}, sizeof(s)::Int64)::Cint
+        return r < 0 ? throwpython() : r == 1
     end
 end
 
-function Base.setproperty!(o::PyObject, name::Symbol, @nospecialize(x))
+function Base.setproperty!(o::PyAny, name::Symbol, @nospecialize(x))
     s = String(name)
     withgil() do
         p = topython(x)
@@ -233,21 +295,21 @@ function Base.setproperty!(o::PyObject, name::Symbol, @nospecialize(x))
     return x
 end
 
-function Base.propertynames(o::PyObject, private::Bool = false)
+function Base.propertynames(o::PyAny, private::Bool = false)
     names = withgil() do
         GC.@preserve o fromnew(@api dir(pointerof(o)::Ptr{Cvoid})::Ptr{Cvoid})
     end
     return Symbol[Symbol(n) for n in names]
 end
 
-pytext(o::PyObject, plain) = withgil() do
+pytext(o::PyAny, plain) = withgil() do
     GC.@preserve o fromnew(@api repr(pointerof(o)::Ptr{Cvoid}, plain::Int64)::Ptr{Cvoid})::String
 end
 
 Base.show(io::IO, o::PyObject) = print(io, "PyObject(", pytext(o, 0), ")")
-Base.print(io::IO, o::PyObject) = print(io, pytext(o, 1))
-Base.string(o::PyObject) = pytext(o, 1)
-Base.show(io::IO, f::PyFunction) = print(io, "PyFunction(", pytext(f.object, 0), ")")
+Base.show(io::IO, f::PyFunction) = print(io, "PyFunction(", pytext(f, 0), ")")
+Base.print(io::IO, o::PyAny) = print(io, pytext(o, 1))
+Base.string(o::PyAny) = pytext(o, 1)
 Base.show(io::IO, ::MIME"text/plain", f::PyFunction) = show(io, f)
 
 function Base.showerror(io::IO, e::PyException)

@@ -125,7 +125,7 @@ end
 topython(r::PyRecord) = topython(fields(r))
 
 topython(o::PyObject) = GC.@preserve o @api incref(pointerof(o)::Ptr{Cvoid})::Ptr{Cvoid}
-topython(f::PyFunction) = topython(getfield(f, :object))
+topython(f::PyFunction) = topython(asobject(f))
 topython(x::PyException) = topython(x.exception)
 
 topython(x::AbstractArray) = customized(wrapped, x)
