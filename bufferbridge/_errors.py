@@ -138,6 +138,42 @@ for _kind in _KINDS:
     _kind.__module__ = "bufferbridge"
 
 
+_MOST_NOTES = 8  # of one exception, on its way through a recursion
+
+
+class JuliaFrames(str):
+    """A note (PEP 678) on a Python exception that has passed through Julia: the frames that it left.
+
+    They are looked up, which may take milliseconds, when the note is shown.
+    """
+
+    _backtrace: Any
+    _text: str | None = None
+
+    def __str__(self) -> str:
+        if self._text is None:
+            try:
+                frames = _core._session().bridge.backtracetext(self._backtrace).strip("\n")
+            except Exception:  # another thread than Julia allows, or Julia's end: show the rest
+                return str.__str__(self)
+            self._text = frames.replace("Stacktrace:", "Julia frames that it has passed:", 1)
+        return self._text or str.__str__(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (str(self),)
+
+
+def note_frames(error: BaseException, backtrace: Any) -> None:
+    """Notes on an exception that goes through Julia where it was there; called by the C layer."""
+    notes = getattr(error, "__notes__", None)
+    if notes is None:
+        notes = error.__notes__ = []  # type: ignore[attr-defined]
+    if sum(isinstance(n, JuliaFrames) for n in notes) < _MOST_NOTES:
+        note = JuliaFrames("(It has passed through Julia code.)")
+        note._backtrace = backtrace
+        notes.append(note)
+
+
 def make_error(kind: int, message: str, exception: Any, backtrace: Any) -> BaseException:
     """The exception for a Julia error of this kind; called by the C layer, which raises it."""
     if kind == _STOP_ITERATION:

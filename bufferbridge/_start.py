@@ -207,6 +207,7 @@ def _set_hooks() -> None:
     hooks = {
         "JuliaError": _errors.JuliaError,
         "make_error": _errors.make_error,
+        "note_frames": _errors.note_frames,
         "make_namedtuple": _make_namedtuple,
         "describe_buffer": _describe_buffer,
         "describe_interface": _describe_interface,

@@ -361,9 +361,17 @@ static void api_raise(int64_t kind, const char *message, int64_t n, PyObject *ex
                       PyObject *backtrace)
     IN_PYTHON_VOID(raise_(kind, message, n, exception, backtrace))
 
-/* Raises this very exception object again; its traceback goes on growing. */
-static void restore_(PyObject *exception)
+/* Raises this very exception object again; its traceback goes on growing. It notes the Julia frames that it passed:
+ * backtrace is a JuliaValue, which this takes, or NULL. */
+static void restore_(PyObject *exception, PyObject *backtrace)
 {
+    if (backtrace != NULL && PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_Exception)) {
+        PyObject *r = PyObject_CallFunctionObjArgs(bb.note_frames, exception, backtrace, NULL);
+        if (r == NULL)
+            PyErr_Clear(); /* no memory, or an exception that takes no notes */
+        Py_XDECREF(r);
+    }
+    Py_XDECREF(backtrace);
     if (!PyExceptionInstance_Check(exception)) { /* Julia code may put anything into a PyException */
         PyErr_Format(PyExc_TypeError, "a PyException holds an object that is no exception: '%.200s'",
                      Py_TYPE(exception)->tp_name);
@@ -371,8 +379,8 @@ static void restore_(PyObject *exception)
     }
     set_exception(exception);
 }
-static void api_restore(PyObject *exception)
-    IN_PYTHON_VOID(restore_(exception))
+static void api_restore(PyObject *exception, PyObject *backtrace)
+    IN_PYTHON_VOID(restore_(exception, backtrace))
 
 /* New str: the exception as Python prints it, with its traceback. */
 static PyObject *format_exception_(PyObject *exception)

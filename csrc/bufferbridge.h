@@ -387,7 +387,7 @@ typedef struct {
     int64_t length_offset, flags_offset, shared_mask, capacity_offset;
     /* Python functions of the package that C calls. */
     PyObject *julia_error; /* the class */
-    PyObject *make_error, *make_namedtuple, *describe_buffer, *describe_interface, *start;
+    PyObject *make_error, *note_frames, *make_namedtuple, *describe_buffer, *describe_interface, *start;
     PyObject *conversions, *find_conversion; /* see from_converted in values.c */
     PyObject *session; /* the package's own record of what runs: survives if it is imported anew */
 } bb_state;

@@ -220,6 +220,7 @@ void bb_set_hooks(uintptr_t dict_id)
     PyObject *hooks = (PyObject *)dict_id;
     set_hook(&bb.julia_error, hooks, "JuliaError");
     set_hook(&bb.make_error, hooks, "make_error");
+    set_hook(&bb.note_frames, hooks, "note_frames");
     set_hook(&bb.make_namedtuple, hooks, "make_namedtuple");
     set_hook(&bb.describe_buffer, hooks, "describe_buffer");
     set_hook(&bb.describe_interface, hooks, "describe_interface");

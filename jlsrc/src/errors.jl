@@ -132,7 +132,8 @@ function raise(@nospecialize(e), backtrace)
         python = pythonexception(e)
         python === nothing && (python = passing(e))
         if python !== nothing
-            restore(python)
+            trace = newjulia(CLASS_VALUE, backtrace)
+            restore(python, trace)
             return nothing
         end
         inner = e
@@ -154,9 +155,16 @@ end
 raise(kind::Int64, message::String, exception::Ptr{Cvoid}, trace::Ptr{Cvoid}) =
     GC.@preserve message @api raise(kind::Int64, pointer(message)::Ptr{UInt8}, sizeof(message)::Int64, exception::Ptr{Cvoid}, trace::Ptr{Cvoid})::Cvoid
 
-function restore(e::PyException)
+# Takes the reference.
+function restore(e::PyException, trace::Ptr{Cvoid} = C_NULL)
     o = e.exception
-    GC.@preserve o @api restore(pointerof(o)::Ptr{Cvoid})::Cvoid
+    p = try
+        pointerof(o)
+    catch # it was finalized
+        trace == C_NULL || @api decref(trace::Ptr{Cvoid})::Cvoid
+        rethrow()
+    end
+    GC.@preserve o @api restore(p::Ptr{Cvoid}, trace::Ptr{Cvoid})::Cvoid
 end
 
 # An exception could not be told because of another one: no memory, most likely.
@@ -244,11 +252,19 @@ some systems, noisy.
 function backtracetext(backtrace)
     frames = StackTraces.StackFrame[]
     for ip in backtrace, f in StackTraces.lookup(ip) # of what is inlined there, the innermost first
-        isentry(f) && return sprint(Base.show_backtrace, frames)
+        isentry(f) && return showframes(frames)
         f.from_c || push!(frames, f)
     end
+    return showframes(frames)
+end
+
+# Without what the bridge does to throw an exception that came from Python.
+function showframes(frames)
+    any(f -> f.func === :throwfetched && isours(f), frames[1:min(3, length(frames))]) &&
+        (frames = frames[something(findfirst(!isours, frames), end):end])
     return sprint(Base.show_backtrace, frames)
 end
+isours(f::StackTraces.StackFrame) = dirname(String(f.file)) == @__DIR__
 
 # Code of the bridge's, below which is Python.
 isentry(f::StackTraces.StackFrame) = String(f.file) in ENTRY_FILES

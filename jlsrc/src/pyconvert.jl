@@ -12,7 +12,7 @@ The Julia value of a Python object, which has to be of `T`'s kind: an int is an 
 does not fit), int and float are an AbstractFloat, a bool is a Bool and no number, a str is text or a Symbol, None is
 `nothing`; a list or tuple is a Vector, Tuple or NamedTuple, a dict a Dict, NamedTuple or Pair-wise, a set a Set, each with
 items that convert likewise; memory is an Array, the same memory if `T` fits it. Throws an error that becomes a TypeError
-in Python for all else. See [`pyconvert`](@ref).
+in Python for all else. (For a `Union` with `Nothing` use [`pyconvert`](@ref), which is as strict there.)
 """
 function strict end
 
@@ -20,7 +20,8 @@ function strict end
 pytypename(o::PyAny) = pygetattr(pygetattr(o, "__class__"), "__name__")
 
 @noinline function refuse(@nospecialize(T), o::PyAny, more = "")
-    throw(PyTypeError("a Python '$(pytypename(o))' can't be converted to $T$more"))
+    hint = pyisnone(o) ? "; pyconvert(Union{Nothing,$T}, o) gives nothing" : ""
+    throw(PyTypeError("a Python '$(pytypename(o))' can't be converted to $T$more$hint"))
 end
 
 natural(o::PyAny) = withgil(() -> GC.@preserve o unbox(pointerof(o)))
@@ -150,15 +151,9 @@ for T in (Number, AbstractString, AbstractChar, Symbol, AbstractArray, NamedTupl
     @eval Base.convert(::Type{T}, o::PyObject) where {T<:$T} = strict(T, o)
 end
 Base.convert(::Type{T}, o::PyObject) where {T<:Tuple} = strict(T, o)
-Base.convert(::Type{Nothing}, o::PyObject) = strict(Nothing, o)
-Base.convert(::Type{Missing}, o::PyObject) = strict(Missing, o)
 Base.convert(::Type{T}, o::PyObject) where {T<:Function} = strict(T, o)
-# Base takes what has Nothing or Missing in it apart, and None would be lost.
-Base.convert(::Type{Any}, o::PyObject) = o
-for U in (Nothing, Missing, Union{Nothing,Missing})
-    @eval Base.convert(::Type{T}, o::PyObject) where {T>:$U} = strict(T, o)
-    @eval Base.convert(::Type{T}, o::PyObject) where {T>:Union{PyObject,$U}} = o
-end
+# There is none for Nothing and what has it in it: so much of Julia's own code converts to that, that each process would compile
+# it anew, for half a second. `pyconvert` does it.
 
 """
     pyconvert(T, o)
