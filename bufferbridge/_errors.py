@@ -138,9 +138,6 @@ for _kind in _KINDS:
     _kind.__module__ = "bufferbridge"
 
 
-_MOST_NOTES = 8  # of one exception, on its way through a recursion
-
-
 class JuliaFrames(str):
     """A note (PEP 678) on a Python exception that has passed through Julia: the frames that it left.
 
@@ -165,13 +162,11 @@ class JuliaFrames(str):
 
 def note_frames(error: BaseException, backtrace: Any) -> None:
     """Notes on an exception that goes through Julia where it was there; called by the C layer."""
-    notes = getattr(error, "__notes__", None)
-    if notes is None:
-        notes = error.__notes__ = []  # type: ignore[attr-defined]
-    if sum(isinstance(n, JuliaFrames) for n in notes) < _MOST_NOTES:
-        note = JuliaFrames("(It has passed through Julia code.)")
-        note._backtrace = backtrace
-        notes.append(note)
+    note = JuliaFrames("(It has passed through Julia code.)")
+    note._backtrace = backtrace
+    if not hasattr(error, "__notes__"):
+        error.__notes__ = []  # type: ignore[attr-defined]
+    error.__notes__.append(note)  # type: ignore[attr-defined]
 
 
 def make_error(kind: int, message: str, exception: Any, backtrace: Any) -> BaseException:

@@ -173,7 +173,9 @@ static inline PyObject *call_object_(PyObject *f, bb_value *args, int64_t n, PyO
             if ((objects[1 + made] = bb_to_python(&args[made])) == NULL)
                 break;
     if (made == n) {
-        if (Py_EnterRecursiveCall(" in a callback from Julia") == 0) {
+        if (bb_stack_ends())
+            bb_stack_ended();
+        else if (Py_EnterRecursiveCall(" in a callback from Julia") == 0) {
             /* The callee may use the place before the arguments, as for a bound method's self. */
             size_t positional = (size_t)(n - (kwnames ? PyTuple_GET_SIZE(kwnames) : 0));
             r = PyObject_Vectorcall(f, objects + 1, positional | PY_VECTORCALL_ARGUMENTS_OFFSET, kwnames);
@@ -233,6 +235,8 @@ static PyObject *api_call_object(PyObject *f, bb_value *args, int64_t n, PyObjec
 /* Callbacks may come on any thread, with or without the GIL; threads of Julia's go on running while
  * Python ends, and must not enter it any more (-1). */
 static int64_t api_gil_ensure(void) { return bb_take_gil(); }
+/* 1: Python must not be called, since the stack is nearly used up. */
+static int64_t api_stack_ends(void) { return bb_stack_ends(); }
 static void api_gil_release(int64_t state) { bb_drop_gil(state); }
 static int64_t api_gil_give_up(void) { return bb_give_gil_up(); }
 static void api_gil_regain(void) { bb_regain_gil(); }
@@ -361,11 +365,25 @@ static void api_raise(int64_t kind, const char *message, int64_t n, PyObject *ex
                       PyObject *backtrace)
     IN_PYTHON_VOID(raise_(kind, message, n, exception, backtrace))
 
+/* Whether an exception that goes through Julia notes what it passes: the frames next to where it was raised. */
+enum { MOST_NOTES = 8 };
+static int wants_frames_(PyObject *exception)
+{
+    if (!PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_Exception))
+        return 0;
+    PyObject *notes = PyObject_GetAttrString(exception, "__notes__");
+    int wants = notes == NULL || (PyList_CheckExact(notes) && PyList_GET_SIZE(notes) < MOST_NOTES);
+    PyErr_Clear();
+    Py_XDECREF(notes);
+    return wants;
+}
+static int api_wants_frames(PyObject *exception) IN_PYTHON(int, wants_frames_(exception))
+
 /* Raises this very exception object again; its traceback goes on growing. It notes the Julia frames that it passed:
  * backtrace is a JuliaValue, which this takes, or NULL. */
 static void restore_(PyObject *exception, PyObject *backtrace)
 {
-    if (backtrace != NULL && PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_Exception)) {
+    if (backtrace != NULL) {
         PyObject *r = PyObject_CallFunctionObjArgs(bb.note_frames, exception, backtrace, NULL);
         if (r == NULL)
             PyErr_Clear(); /* no memory, or an exception that takes no notes */
@@ -465,9 +483,9 @@ static bb_state *api_state(void) { return &bb; }
 static const struct { const char *name; void *function; } functions[] = {
     F(str), F(bigint), F(box), F(new_export), F(tuple_new), F(tuple_set), F(list_new), F(list_set), F(namedtuple),
     F(conversion), F(apply), F(not_implemented), F(unbox), F(acquire), F(clear), F(length), F(item), F(items), F(object_item), F(is_tuple), F(is_list), F(is_slice), F(getattr), F(setattr), F(dir),
-    F(repr), F(call), F(call_object), F(gil_ensure), F(gil_release), F(gil_held), F(gil_give_up), F(gil_regain), F(enter_recursion),
+    F(repr), F(call), F(call_object), F(gil_ensure), F(stack_ends), F(gil_release), F(gil_held), F(gil_give_up), F(gil_regain), F(enter_recursion),
     F(leave_recursion), F(hold), F(decref), F(incref),
-    F(loan_hold), F(loan_release), F(release_later), F(drain), F(grow_roots), F(new_julia), F(raise), F(fetch), F(restore),
+    F(loan_hold), F(loan_release), F(release_later), F(drain), F(grow_roots), F(new_julia), F(raise), F(fetch), F(wants_frames), F(restore),
     F(format_exception), F(write), F(set_entry), F(set_helper), F(set_facts),
     F(set_runtime), F(set_waker), F(set_idle), F(set_take_over), F(check_signals), F(state),
 };

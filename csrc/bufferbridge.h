@@ -405,6 +405,16 @@ extern BB_THREAD_LOCAL int bb_is_main; /* this is the thread that started Julia 
 extern BB_THREAD_LOCAL int bb_has_gil; /* it is in Julia, called from Python, and has the GIL */
 static inline int bb_on_main_thread(void) { return bb_is_main; }
 
+/* Whether this thread's C stack is nearly used up, so that a call across the border is refused; see stack.c. */
+extern BB_THREAD_LOCAL char *bb_stack_low, *bb_stack_margin;
+int bb_measure_stack(char *here);
+static inline int bb_stack_ends(void)
+{
+    char *here = __builtin_frame_address(0);
+    return __builtin_expect(here < bb_stack_margin && here > bb_stack_low, 0) && bb_measure_stack(here);
+}
+int bb_stack_ended(void); /* -1, with the RecursionError that says so */
+
 void bb_offer_tls(void);             /* before Julia is loaded */
 PyObject *bb_call(void *f, PyObject *const *args, Py_ssize_t n, PyObject *kwnames, bb_function *function);
 int bb_arguments_usable(PyObject *const *args, Py_ssize_t n); /* 0; -1: exception */

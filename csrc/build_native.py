@@ -24,6 +24,7 @@ SOURCES = [
     "numbers",
     "operations",
     "signals",
+    "stack",
     "state",
     "text",
     "threads",

@@ -66,6 +66,8 @@ int bb_enter(bb_entry entry, void *f, bb_value *args, int64_t nargs, PyObject *k
     int64_t level = -1;
     int r;
 
+    if (bb_stack_ends())
+        return bb_stack_ended();
     if (on_main) {
         if (bb.attention)
             bb_attend();

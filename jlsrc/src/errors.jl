@@ -122,20 +122,22 @@ function kindof(@nospecialize(e))
 end
 
 """
-    raise(e, backtrace)
+    raise(e, getbacktrace)
 
-Sets the Python exception for a Julia exception. Never throws.
+Sets the Python exception for a Julia exception. Never throws. In a deep recursion to get a backtrace takes most of the time:
+it is got where it is needed.
 """
-function raise(@nospecialize(e), backtrace)
+function raise(@nospecialize(e), getbacktrace)
     exception = trace = C_NULL
     try
         python = pythonexception(e)
         python === nothing && (python = passing(e))
         if python !== nothing
-            trace = newjulia(CLASS_VALUE, backtrace)
-            restore(python, trace)
+            restore(python, wantsframes(python) ? newjulia(CLASS_VALUE, getbacktrace()) : C_NULL)
             return nothing
         end
+        backtrace = getbacktrace()
+        isoverflow(e, backtrace) && (e = StackOverflowError())
         inner = e
         while inner isa LoadError # include's wrapping, for the file and line
             inner = inner.error
@@ -151,9 +153,16 @@ function raise(@nospecialize(e), backtrace)
     return nothing
 end
 
+# Julia does not know where the stack of a thread ends that it did not start, and takes the guard page there for memory that
+# is read-only.
+isoverflow(@nospecialize(e), backtrace) = e isa ReadOnlyMemoryError && !onmainthread() && length(backtrace) > 1000
+
 # Takes the references.
 raise(kind::Int64, message::String, exception::Ptr{Cvoid}, trace::Ptr{Cvoid}) =
     GC.@preserve message @api raise(kind::Int64, pointer(message)::Ptr{UInt8}, sizeof(message)::Int64, exception::Ptr{Cvoid}, trace::Ptr{Cvoid})::Cvoid
+
+# Whether not all frames that an exception passes are noted already.
+wantsframes(e::PyException) = GC.@preserve e @api(wants_frames(pointerof(e.exception)::Ptr{Cvoid})::Cint) != 0
 
 # Takes the reference.
 function restore(e::PyException, trace::Ptr{Cvoid} = C_NULL)

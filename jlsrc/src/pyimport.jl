@@ -125,7 +125,7 @@ function pywith(f, manager::PyAny)
     result = try
         f(x)
     catch e
-        error = pyexception(e, catch_backtrace())
+        error = pyexception(e)
         pytruth(pycall(leave, PyObject, pygetattr(error, "__class__"), error, pygetattr(error, "__traceback__"))) || rethrow()
         return nothing
     end
@@ -134,8 +134,8 @@ function pywith(f, manager::PyAny)
 end
 pywith(f, manager) = pywith(f, PyObject(manager))
 
-"The Python exception that Python would get for `e`."
-pyexception(@nospecialize(e), backtrace) = withgil() do
-    raise(e, backtrace)
+"The Python exception that Python would get for `e`, which is being handled."
+pyexception(@nospecialize(e)) = withgil() do
+    raise(e, catch_backtrace)
     owned(@api fetch()::Ptr{Cvoid})
 end

@@ -112,6 +112,7 @@ end
 "Runs `f()` with the GIL held by this thread, whether it was or not; nothing interrupts it."
 function withgil(f)
     connected() || error("there is no Python in this process: BufferBridge was not started by bufferbridge")
+    @api(stack_ends()::Int64) == 0 || throw(StackOverflowError())
     was = pause!()
     state = @api gil_ensure()::Int64
     if state == -1

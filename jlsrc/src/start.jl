@@ -154,12 +154,11 @@ end
 
 @noinline function fail(@nospecialize(e), result::Ptr{Value})
     settag!(result, TAG_NONE)
-    backtrace = catch_backtrace()
     try
         flushstreams() # before, since Python must not be called while an exception is set
     catch # a broken sys.stdout must not hide the exception
     end
-    raise(e, backtrace)
+    raise(e, catch_backtrace)
     return nothing
 end
 

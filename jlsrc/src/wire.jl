@@ -102,9 +102,9 @@ const HELPERS = (:getattr, :setattr, :dirof, :reprof, :strof, :hashof, :compare,
 
 const API_NAMES = (:str, :bigint, :box, :new_export, :tuple_new, :tuple_set, :list_new, :list_set, :namedtuple,
                    :conversion, :apply, :not_implemented, :unbox, :acquire, :clear, :length, :item, :items, :object_item, :is_tuple, :is_list, :is_slice, :getattr, :setattr, :dir, :repr,
-                   :call, :gil_ensure, :gil_release, :gil_held, :gil_give_up, :gil_regain, :enter_recursion,
+                   :call, :gil_ensure, :stack_ends, :gil_release, :gil_held, :gil_give_up, :gil_regain, :enter_recursion,
                    :leave_recursion, :hold, :decref, :incref,
-                   :loan_hold, :loan_release, :release_later, :drain, :grow_roots, :new_julia, :raise, :fetch, :restore,
+                   :loan_hold, :loan_release, :release_later, :drain, :grow_roots, :new_julia, :raise, :fetch, :wants_frames, :restore,
                    :format_exception, :write, :set_entry, :set_helper, :set_facts,
                    :set_runtime, :set_waker, :set_idle, :set_take_over, :check_signals, :state,
                    # csrc/operations.c
