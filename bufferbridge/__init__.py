@@ -34,8 +34,8 @@ from ._stats import stats
 
 TYPE_CHECKING = False  # typing's own would take longer to import than this package
 if TYPE_CHECKING:
-    from types import ModuleType
     from asyncio import Future
+    from types import ModuleType
     from typing import Any
 
     from ._conversions import conversion, convert, remove_conversion
@@ -59,9 +59,9 @@ __all__ = [
     "JuliaValue",
     "Main",
     "borrow",
+    "callback",
     "conversion",
     "convert",
-    "callback",
     "eval",
     "include",
     "init",
@@ -69,12 +69,12 @@ __all__ = [
     "newmodule",
     "nogil",
     "package",
-    "remove_conversion",
     "pyobject",
+    "remove_conversion",
     "stats",
-    "using",
     "task",
     "use_stdin",
+    "using",
     "wrap",
 ]
 
@@ -216,7 +216,7 @@ def pyobject(obj: Any) -> JuliaValue:
 
 
 def callback(f: Any, returns: Any) -> JuliaFunction:
-    """A Julia function that calls `f` and gives results of one type, for Julia code that is fast then.
+    """A Julia function that calls `f` and gives results of one type: Julia code is faster with it.
 
     returns: a Julia type (``bb.Base.Float64``), or one of Python's bool, int, float, complex, str.
 

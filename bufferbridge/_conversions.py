@@ -87,7 +87,12 @@ def _fraction(f: fractions.Fraction) -> Any:
     return _start.ensure().bridge.makefraction.raw(f.numerator, f.denominator)
 
 
+def _module(m: Any) -> Any:
+    return m.__julia__
+
+
 _BUILT_IN: dict[str, tuple[str, Conversion]] = {
+    "ImportedModule": ("bufferbridge._modules", _module),
     "date": ("datetime", _date),
     "datetime": ("datetime", _datetime),
     "time": ("datetime", _time),

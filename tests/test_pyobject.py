@@ -683,9 +683,8 @@ def test_text_files(jl, tmp_path):
     assert lines(io.StringIO("a\nb")) is True
     with pytest.raises(TypeError, match="not a file"):
         jl("PyIO")(raw(5))
-    with pytest.raises(io.UnsupportedOperation):
-        with open(path, encoding="utf-16") as f:
-            jl('o -> print(PyIO(o), "x")')(f)
+    with pytest.raises(io.UnsupportedOperation), open(path, encoding="utf-16") as f:
+        jl('o -> print(PyIO(o), "x")')(f)
     f = io.StringIO()
     assert jl("PyIO")(f) is f
 

@@ -232,7 +232,7 @@ struct PythonDisplay <: AbstractDisplay
     show::Any
 end
 
-Base.display(d::PythonDisplay, @nospecialize(x)) = (d.show(nothing, asobject(x)); nothing)
+Base.display(d::PythonDisplay, @nospecialize(x)) = (d.show(nothing, shownas(x)); nothing)
 function Base.display(d::PythonDisplay, mime::MIME, @nospecialize(x))
     showable(mime, x) || throw(MethodError(display, (d, mime, x)))
     d.show(string(mime), repr(mime, x))
@@ -241,8 +241,8 @@ end
 Base.displayable(::PythonDisplay, ::MIME) = true
 
 # A JuliaValue, so that it is shown as Julia shows it, also where Python has a value of its own for it.
-asobject(o::PyObject) = o
-asobject(@nospecialize(x)) = withgil(() -> owned(newjulia(CLASS_VALUE, x)))
+shownas(o::PyObject) = o
+shownas(@nospecialize(x)) = withgil(() -> owned(wrapped(x)))
 
 takedisplay!(show) = (d = PythonDisplay(show); pushdisplay(d); d)
 givedisplay!(d::PythonDisplay) = (d in Base.Multimedia.displays && popdisplay(d); nothing)
