@@ -317,7 +317,7 @@ def test_a_file_is_evaluated_once_also_when_it_fails_with_an_attribute_error(fol
 
 def test_precedence(folder, tmp_path):
     (folder / "LinearAlgebra.jl").write_text("x = 1")
-    (folder / "Main.jl").write_text("x = 1")
+    (folder / "Main.jl").write_text("im_main_x = 1")
     (folder / "im_first.jl").write_text("x = 1")
     (folder / "later").mkdir()
     (folder / "later" / "im_first.jl").write_text("x = 2")
@@ -327,7 +327,7 @@ def test_precedence(folder, tmp_path):
     from bufferbridge.jl import LinearAlgebra, Main, im_first
 
     assert LinearAlgebra.norm([3.0, 4.0]) == 5  # a package comes first
-    assert not hasattr(Main, "x")
+    assert not hasattr(Main, "im_main_x")
     assert im_first.x == 1
     with pytest.raises(ModuleNotFoundError):
         from bufferbridge.jl import im_folder  # noqa: F401
@@ -408,8 +408,9 @@ def test_using():
     bb.using(".ImInner", module=module)
     assert module.im_x == 1
     bb.using()
-    bb.using("Dates: today")
-    assert bb.eval("isdefined(Main, :today) && !isdefined(Main, :yearmonth)")
+    assert not bb.eval("isdefined(Main, :checksquare)")  # which is not exported
+    bb.using("LinearAlgebra: checksquare")
+    assert bb.eval("isdefined(Main, :checksquare)")
 
 
 def test_using_what_is_not_there():
