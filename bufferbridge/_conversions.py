@@ -212,6 +212,13 @@ def conversion(source: type | JuliaValue) -> Callable[[F], F]:
     return decorate
 
 
+def add_julia_function(class_: type, function: JuliaValue) -> None:
+    """What Julia's pyconversion! calls: the function gets PyObjects."""
+    from . import pyobject
+
+    conversion(class_)(lambda x: function.raw(pyobject(x)))
+
+
 def remove_conversion(source: type | JuliaValue) -> None:
     """End a conversion of :func:`conversion`. Raises KeyError if there is none for this type."""
     if isinstance(source, JuliaValue):

@@ -386,6 +386,28 @@ def test_conversions_from_julia_code():
     assert f(2) == (2, 8)
 
 
+def test_conversions_of_classes_from_julia_code():
+    class Wrapped:
+        def __init__(self, x):
+            self.x = x
+
+    class Sub(Wrapped):
+        pass
+
+    bb.eval("using BufferBridge\nc -> pyconversion!(o -> (:wrapped, o.x), c)")(Wrapped)
+    assert shown(Wrapped(3)) == shown(Sub(3)) and shown(Wrapped(3)).endswith("(:wrapped, 3)")
+    bb.eval('c -> pyconversion!(o -> error("no"), c)')(Wrapped)
+    with pytest.raises(bb.JuliaError, match="no"):
+        identity([Wrapped(3)])
+    bb.remove_conversion(Wrapped)
+    with pytest.raises(ValueError, match="can't be changed"):
+        bb.eval("c -> pyconversion!(o -> 1, c)")(list)
+    with pytest.raises(TypeError):
+        bb.eval("c -> pyconversion!(o -> 1, c)")(3)
+    with pytest.raises(TypeError, match="class or a Julia type"):
+        bb.eval("c -> pyconversion!(o -> 1, c)")(print)
+
+
 def test_classes_are_let_go_of():
     cls = type("Ephemeral", (), {})
     identity(cls())

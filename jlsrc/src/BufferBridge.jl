@@ -62,7 +62,7 @@ import Dates
 import Logging
 
 export PyArray, PyStridedArray, PyIndirectArray, PyBorrowedArray, BufferReleased, PyObject, PyException, PyRecord, FixedString, RawBytes, LongDouble,
-       column, recordarray, @pyexport, pyexport,
+       pyconversion!, column, recordarray, @pyexport, pyexport,
        PyFunction, PyList, PyDict, PySet, PyIO, pyimport, pybuiltin, pycall, pyconvert, pygetattr, pygetitem, pyeval, pyexec,
        pywith, pytruth, pyis, pyisnone, pyisinstance, pymatmul, pycfunction
 

@@ -166,6 +166,21 @@ function isnotimplemented(o::PyObject)
     return GC.@preserve o pointerof(o) == p
 end
 
+"""
+    pyconversion!(f, class)
+
+From now on objects of a Python class (and of its subclasses) come to Julia as what `f` makes of them; it gets a `PyObject`. Packages
+call it in their `__init__`.
+
+```julia
+pyconversion!(o -> UUID(string(o)), pyimport("uuid").UUID)
+```
+"""
+function pyconversion!(f, class::PyAny)
+    withgil(() -> owned(construct(:add_julia_function, class, Unconverted(f))))
+    return nothing
+end
+
 # ---------------------------------------------------------------- on request
 
 convertto(@nospecialize(T), @nospecialize(x)) = T isa Type ? convert(T, x) :
