@@ -14,6 +14,7 @@ import pytest
 
 import bufferbridge as bb
 from bufferbridge import __main__ as cli
+from bufferbridge import _find
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "kmeans1d"
@@ -369,6 +370,17 @@ def installed(tmp_path_factory) -> Path:
     shutil.copy(EXAMPLE / "compare.py", folder)
     shutil.rmtree(source)
     return folder
+
+
+def test_the_example_can_go_into_an_image(tmp_path):
+    """All that makes one but the compiling, which tests/test_precompile.py has."""
+    package = EXAMPLE / "kmeans1d_julia"
+    statements, sources = tmp_path / "statements", tmp_path / "sources"
+    statements.touch()
+    julia = [_find.find().executable, "--startup-file=no", f"--project={package}"]
+    image = ROOT / "jlsrc" / "image.jl"
+    subprocess.run([*julia, image, statements, sources, "Kmeans1D"], check=True)
+    assert str(package / "src" / "Kmeans1D.jl") in sources.read_text().splitlines()
 
 
 def run_installed(installed: Path, *arguments: str) -> str:
