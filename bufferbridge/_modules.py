@@ -210,7 +210,12 @@ def known() -> set[str]:
     """Names below ``bufferbridge.jl`` that are known without starting Julia, more once it runs."""
     names = {"Main", "Base", "Core", *(name for name, _ in _files())}
     session = _start.session()
-    return names if session is None else names.union(session.bridge.packagenames())
+    if session is None:
+        return names
+    try:
+        return names.union(session.bridge.packagenames())
+    except RuntimeError:  # on another thread than Julia's
+        return names
 
 
 def attribute(name: str) -> ModuleType:

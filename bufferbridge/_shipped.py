@@ -149,7 +149,11 @@ class _Exports:
         return bool(path) and importlib.machinery.PathFinder.find_spec(fullname, path) is not None
 
     def dir(self) -> list[str]:
-        return sorted({*self.module.__dict__, *self.load()})
+        try:
+            exports = self.load()
+        except (ImportError, RuntimeError):  # what it can't have now is no name of it
+            exports = []
+        return sorted({*self.module.__dict__, *exports})
 
 
 # ------------------------------------------------------------------- the command line
@@ -159,7 +163,8 @@ def folder_of(name: str) -> str:
     """The folder of a Python package, by its name or as a path; it is not imported for that."""
     if os.path.isfile(os.path.join(name, "Project.toml")):
         return name
-    found = importlib.util.find_spec(name) if name.isidentifier() else None
+    is_name = all(part.isidentifier() for part in name.split("."))
+    found = importlib.util.find_spec(name) if is_name else None
     if found is None or not found.submodule_search_locations:
         raise ImportError(f"there is no Python package {name!r}, nor a folder with a Project.toml")
     return next(iter(found.submodule_search_locations))
