@@ -21,7 +21,6 @@ returning(f, ::Type) = throw(PyTypeError("$(short(f)) is not a Python callable")
 
 Base.show(io::IO, f::TypedFunction{T}) where {T} = print(io, f.f, "::", T)
 Base.show(io::IO, ::MIME"text/plain", f::TypedFunction) = show(io, f)
-topython(f::TypedFunction) = topython(f.f)
 
 # What comes as a plain value comes the fast way.
 (c::TypedFunction{T})(args...; kwargs...) where {T<:Union{Nothing,Number,AbstractString}} =
