@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -73,3 +74,20 @@ def test_own_module(tmp_path: Path) -> None:
     assert "caught by `except ValueError`" in output
     assert "np.asfortranarray" in output
     assert "its fields: bodies (1, 2), time 0.774" in output
+
+
+def test_nelder_mead(tmp_path: Path) -> None:
+    output = run("nelder_mead.py", tmp_path)
+    assert "Julia: x = [1.0, 1.0, 1.0, 1.0]" in output
+    assert "none was copied" in output
+    assert "ended by a callback after 50 iterations" in output
+    if importlib.util.find_spec("scipy") is not None:
+        assert output.endswith("the same point\n")
+
+
+def test_scipy_drives(tmp_path: Path) -> None:
+    pytest.importorskip("scipy", reason="the example is about scipy's solvers")
+    output = run("scipy_drives.py", tmp_path)
+    assert output.count("no copies") == 4
+    assert "the same path" in output
+    assert "an error in the function: BoundsError" in output
