@@ -216,9 +216,9 @@ def pyobject(obj: Any) -> JuliaValue:
 
 
 def callback(f: Any, returns: Any) -> JuliaFunction:
-    """A Julia function that calls `f` and gives results of one type: Julia code is faster with it.
+    """A Julia function that calls `f` and gives results of one type, known to Julia's compiler.
 
-    returns: a Julia type (``bb.Base.Float64``), or one of Python's bool, int, float, complex, str.
+    returns: a Julia type (``bb.Base.Float64``), or Python's bool, int, float, complex, str or None.
 
     Results are converted strictly; one of another kind raises TypeError, which names `f`. Raises
     TypeError if f can't be called or `returns` is no type.

@@ -139,7 +139,7 @@ for _kind in _KINDS:
 
 
 class JuliaFrames(str):
-    """A note (PEP 678) on a Python exception that has passed through Julia: the frames it left.
+    """A note (PEP 678) on an exception that has passed through Julia: the frames that it left.
 
     They are looked up, which may take milliseconds, when the note is shown.
     """

@@ -1,7 +1,7 @@
 """scipy's solvers drive functions written in Julia, and no array is copied on the way.
 
-What scipy passes is a NumPy array, which Julia sees as a Vector of the same memory; what Julia gives
-back is a Vector, of which scipy's np.asarray makes a view.
+What scipy passes is a NumPy array, which Julia sees as a Vector of the same memory; what Julia
+gives back is a Vector, of which scipy's np.asarray makes a view.
 
     python examples/scipy_drives.py
 """

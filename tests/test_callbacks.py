@@ -92,7 +92,9 @@ def test_every_kind_of_callable():
 def test_a_callback_is_itself_when_it_comes_back():
     assert bb.Base.identity(double) is double
     assert bb.eval("f -> [f]")(double)[0] is double
-    assert bb.eval("(f, g) -> f == g && isequal(f, g) && hash(f) == hash(g)")(double, double) is True
+    assert (
+        bb.eval("(f, g) -> f == g && isequal(f, g) && hash(f) == hash(g)")(double, double) is True
+    )
 
 
 def test_keywords():
@@ -253,7 +255,9 @@ def test_a_callback_that_calls_its_caller():
 
 def test_a_callback_that_changes_what_its_caller_uses():
     bb.eval("changed_callback(x) = 1")
-    run = bb.eval("f -> (a = changed_callback(0); f(); (a, Base.invokelatest(changed_callback, 0)))")
+    run = bb.eval(
+        "f -> (a = changed_callback(0); f(); (a, Base.invokelatest(changed_callback, 0)))"
+    )
     assert run(lambda: bb.eval("changed_callback(x) = 2") and None) == (1, 2)
     assert run(lambda: None) == (2, 2)
 
@@ -269,7 +273,9 @@ def test_callbacks_on_julias_threads(run_python):
         """
         import bufferbridge as bb
         bb.init(threads=3)
-        run = bb.eval("f -> (out = zeros(Int, 60); Threads.@threads for i in 1:60; out[i] = f(i); end; out)")
+        run = bb.eval(
+            "f -> (x = zeros(Int, 60); Threads.@threads for i in 1:60; x[i] = f(i); end; x)"
+        )
         if bb.julia_version >= (1, 9):
             assert list(bb.nogil(run)(lambda i: i * i)) == [i * i for i in range(1, 61)]
             spawn = bb.eval("f -> fetch.([Threads.@spawn f(i) for i in 1:20])")
@@ -354,7 +360,8 @@ def test_a_julia_exception_that_comes_back_is_julias_own():
             try
                 f()
             catch e
-                return (e isa BoundsError, string(e isa KeyError ? e.key : ""), length(sprint(showerror, e)) > 0)
+                key = string(e isa KeyError ? e.key : "")
+                return (e isa BoundsError, key, length(sprint(showerror, e)) > 0)
             end
         end"""
     )
@@ -376,11 +383,13 @@ def test_a_julia_exception_that_comes_back_is_julias_own():
     # An equal exception that Julia throws later is a new one.
     with pytest.raises(ZeroDivisionError) as later:
         bb.eval("f -> try; f(); catch; end, throw(DivideError())")(lambda: bb.eval("div(1, 0)"))
-    assert [frame.name for frame in traceback.extract_tb(later.value.__traceback__)][-1] != "<lambda>"
+    assert [frame.name for frame in traceback.extract_tb(later.value.__traceback__)][
+        -1
+    ] != "<lambda>"
 
 
 def test_python_can_handle_it_and_go_on():
-    fails = bb.eval("x -> x > 1 ? error(\"too large\") : x")
+    fails = bb.eval('x -> x > 1 ? error("too large") : x')
 
     def careful(x):
         try:
@@ -415,7 +424,9 @@ def test_both_backtraces_are_readable():
         for name in ("python_bottom", "python_middle", "inner_frame", "outer_frame"):
             assert name in text
     assert "inner_frame" in pickle.loads(pickle.dumps(error)).__notes__[0]
-    shown = bb.eval("f -> try; outer_frame(f); catch e; sprint(showerror, e, catch_backtrace()); end")
+    shown = bb.eval(
+        "f -> try; outer_frame(f); catch e; sprint(showerror, e, catch_backtrace()); end"
+    )
     text = shown(python_bottom)
     assert "python_bottom" in text
     assert "outer_frame" in text
@@ -475,7 +486,7 @@ def test_what_is_held_after_exceptions():
 
     through = bb.eval("f -> f([1.0])")
     nested = bb.eval("f -> try; f(); catch e; end")
-    inner = bb.eval("() -> error(\"x\")")
+    inner = bb.eval('() -> error("x")')
 
     def run():
         for _ in range(20):
@@ -505,15 +516,22 @@ def cfunctions():
         sorted(f, x) = begin
             x = copy(x)
             c = pycfunction(f, Cint, (Ref{Cdouble}, Ref{Cdouble}))
-            GC.@preserve c ccall(:qsort, Cvoid, (Ptr{Cdouble}, Csize_t, Csize_t, Ptr{Cvoid}), x, length(x), 8, c)
+            GC.@preserve c ccall(:qsort, Cvoid, (Ptr{Cdouble}, Csize_t, Csize_t, Ptr{Cvoid}),
+                                 x, length(x), 8, c)
             x
         end
         # A callback with a pointer to the user's data, as C libraries have it.
         struct Data; factor::Cdouble; end
-        apply(c, x, data) = ccall(Base.unsafe_convert(Ptr{Cvoid}, c), Cdouble, (Cdouble, Ref{Data}), x, data)
-        scaled(f, x, factor) = (c = pycfunction(f, Cdouble, (Cdouble, Ref{Data})); GC.@preserve c apply(c, x, Data(factor)))
-        called(f) = (c = pycfunction(f, Cvoid, ()); GC.@preserve c ccall(Base.unsafe_convert(Ptr{Cvoid}, c), Cvoid, ()))
-        pair(c::Base.CFunction) = c
+        pointerof(c) = Base.unsafe_convert(Ptr{Cvoid}, c)
+        apply(c, x, data) = ccall(pointerof(c), Cdouble, (Cdouble, Ref{Data}), x, data)
+        function scaled(f, x, factor)
+            c = pycfunction(f, Cdouble, (Cdouble, Ref{Data}))
+            GC.@preserve c apply(c, x, Data(factor))
+        end
+        function called(f)
+            c = pycfunction(f, Cvoid, ())
+            GC.@preserve c ccall(pointerof(c), Cvoid, ())
+        end
         end
         """
     )
@@ -540,7 +558,7 @@ def test_c_functions_that_fail(cfunctions):
         with pytest.raises(Mine) as caught:
             cfunctions.sorted(fail, [3.0, 1.0, 2.0])
         assert caught.value is error
-    with pytest.raises(TypeError, match="returned \"text\", where Int32 is wanted"):
+    with pytest.raises(TypeError, match='returned "text", where Int32 is wanted'):
         cfunctions.sorted(lambda a, b: "text", [3.0, 1.0])
     with pytest.raises(TypeError, match="takes a Python callable"):
         cfunctions.sorted(bb.Base.sin, [3.0, 1.0])
@@ -630,7 +648,7 @@ def test_recursion_ends_with_an_exception(run_python):
 
 
 def test_recursion_ends_before_the_stack_does(run_python):
-    """Where Python's limit is out of reach. (A small stack: to leave it takes time with the square of its depth.)"""
+    """Beyond Python's limit, on a small stack: leaving one takes the square of its depth."""
     run_python(
         "import resource\n"
         "resource.setrlimit(resource.RLIMIT_STACK, (2 << 20, resource.RLIM_INFINITY))\n"
@@ -639,7 +657,8 @@ def test_recursion_ends_before_the_stack_does(run_python):
         "    os.environ['again'] = '1'\n"
         "    os.execv(sys.executable, [sys.executable, '-c', os.environ['CODE']])\n",
         env={
-            "CODE": RECURSION + "sys.setrecursionlimit(10**6)\nCASES = [plain, add, text, deep, julia]\nrun()\n"
+            "CODE": RECURSION
+            + "sys.setrecursionlimit(10**6)\nCASES = [plain, add, text, deep, julia]\nrun()\n"
             "assert len(done) == 5\n"
         },
     )
