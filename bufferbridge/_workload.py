@@ -116,7 +116,22 @@ def callbacks() -> None:
     bb.Base.map(lambda x: x, array.array("d", [1, 2]))
     bb.Base.foreach(lambda x: None, [1, 2])
     bb.eval("f -> f(1, 2; c = 3)")(lambda a, b, c: a + b + c)
+    bb.callback(lambda x: x, float)(1.5)
+    with contextlib.suppress(ValueError):
+        bb.eval("f -> f([1.0])")(lambda x: int("x"))
     bb.nogil(bb.Base.sum)([1, 2])
+    module = bb.eval("module Objects\nusing BufferBridge\nend")
+    for code in (
+        'pyimport("math").sqrt(2)',
+        'PyDict{String,Int}(Dict("a" => 1))["a"]',
+        "push!(PyList([1, 2]), 3)[1]",
+        "o = PyObject([1, 2]); (o[0], length(o), string(o), o == o)",
+        'sum(x for x in pybuiltin("range")(3))',
+        'pycall(pybuiltin("len"), Int, [1])',
+        "convert(Vector{Int}, PyObject((1, 2)))",
+        "PyObject(2) + 1",
+    ):
+        bb.eval(code, module)
     bb.eval("o -> (o.name, string(o), hasproperty(o, :other))")(types.SimpleNamespace(name=1))
     bb.stats(detail=True)
 

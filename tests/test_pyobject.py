@@ -427,9 +427,7 @@ def test_conversions_that_lose_something(jl):
 
 def test_buffers_are_shared_when_converted(jl):
     x = np.arange(6.0)
-    same = jl(
-        "(o, address) -> (x = convert(Vector{Float64}, o); UInt(pointer(x)) == address)"
-    )
+    same = jl("(o, address) -> (x = convert(Vector{Float64}, o); UInt(pointer(x)) == address)")
     assert same(raw(x), x.ctypes.data) is True
     # Other elements, or another layout: a copy.
     ints = jl("o -> convert(Vector{Int}, o)")(raw(x))

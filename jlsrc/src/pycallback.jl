@@ -59,10 +59,14 @@ end
 
 # A function that makes the pointers of one signature: @cfunction wants the types written out.
 const CFUNCTIONS = Dict{Any,Any}()
-cfunctionmaker(R, types) = get!(CFUNCTIONS, (R, types)) do
+function cfunctionmaker(R, types)
     all(T -> T isa Type, types) || throw(PyTypeError("the types of a C function's arguments are a tuple of types, not $types"))
-    Core.eval(@__MODULE__, :(f -> $(Expr(:macrocall, Symbol("@cfunction"), LineNumberNode(@__LINE__, @__FILE__),
-                                         Expr(:$, :f), R, Expr(:tuple, types...)))))
+    return withgil() do # one at a time
+        get!(CFUNCTIONS, (R, types)) do
+            Core.eval(@__MODULE__, :(f -> $(Expr(:macrocall, Symbol("@cfunction"), LineNumberNode(@__LINE__, @__FILE__),
+                                                 Expr(:$, :f), R, Expr(:tuple, types...)))))
+        end
+    end
 end
 
 # ------------------------------------------------- bb.pyobject and bb.callback

@@ -211,4 +211,7 @@ end
 @testset "without Python" begin
     @test !BufferBridge.connected()
     @test_throws ErrorException BufferBridge.withgil(() -> 1)
+    for use in (() -> pyimport("math"), () -> PyObject(1), () -> PyList([1]), () -> pyeval("1"))
+        @test_throws ErrorException use()
+    end
 end
