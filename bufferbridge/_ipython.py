@@ -83,7 +83,8 @@ class Magic:
 
     def run(self, code: str, file: str, module: JuliaModule, local_ns: Any) -> Any:
         __tracebackhide__ = True
-        bridge = _start.ensure().bridge
+        session = _start.ensure()
+        bridge = session.bridge
         parsed, expressions = _parse(bridge, code, file)
         values: dict[str, Any] = {}
         for name, needed in bridge.namesof(parsed):
@@ -94,7 +95,7 @@ class Magic:
                 # Within a macro's arguments, $ may be the macro's.
                 if source is not None or needed:
                     raise
-        return bridge.runcell(parsed, module, list(values), *values.values())
+        return session.nogil(bridge.runcell)(parsed, module, list(values), *values.values())
 
     def value(self, source: str, local_ns: Any) -> Any:
         """Of a Python expression, most often a name."""
@@ -355,6 +356,8 @@ def load(shell: Any) -> None:
     shell.register_magic_function(magic, "line_cell", "julia")
     if matcher is not None:
         shell.Completer.custom_matchers.append(matcher)
+    # ipykernel sets the handler of SIGINT anew for each cell.
+    shell.events.register("pre_execute", _core._attend)
     shell.events.register("post_execute", _after_cell)
     _loaded[id(shell)] = magic, matcher
     _take_display()
@@ -377,6 +380,7 @@ def unload(shell: Any) -> None:
         magics.pop("julia", None)
     if matcher is not None:
         shell.Completer.custom_matchers.remove(matcher)
+    shell.events.unregister("pre_execute", _core._attend)
     shell.events.unregister("post_execute", _after_cell)
     if _display is not None and not _loaded:
         _start.ensure().bridge.givedisplay_b(_display)

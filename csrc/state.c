@@ -117,6 +117,14 @@ static PyObject *py_root(PyObject *Py_UNUSED(module), PyObject *args)
     return bb_new_julia(class_, bb.roots[slot], slot);
 }
 
+/* The next call looks at once whether the default handler of SIGINT is set; otherwise one does every 50 ms. */
+static PyObject *py_attend(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    if (bb.attention == 0)
+        bb.attention = 1;
+    Py_RETURN_NONE;
+}
+
 static PyObject *optional_integers(const Py_ssize_t *values, int n)
 {
     if (values == NULL)
@@ -164,6 +172,7 @@ static PyMethodDef functions[] = {
      "exports, the live Py_buffers of JuliaArrays. Zero-cost counters; what Julia has finalized is\n"
      "let go first."},
     {"_check_interpreter", py_check_interpreter, METH_NOARGS, NULL},
+    {"_attend", py_attend, METH_NOARGS, NULL},
     {"_borrow", bb_py_borrow, METH_O, NULL},
     {"_end_borrow", bb_py_end_borrow, METH_O, NULL},
     {"_is_lent", bb_py_is_lent, METH_O, NULL},

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import re
 import sys
 import time
+import warnings
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +18,8 @@ import bufferbridge as bb
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("IPython", reason="IPython is not installed")
+
+ROOT = Path(__file__).resolve().parent.parent
 
 # ------------------------------------------------------------------ a shell
 
@@ -164,10 +170,8 @@ def test_julias_own_dollars(shell):
     assert shell.julia("cell_g(1)") == (1, "cell_g", "python")
     assert shell.julia("# a comment with $x and $(1 + and more\n5") == 5
     assert shell.julia("`echo $x`.exec[2]") == "2"
-    assert (
-        shell.julia("macro cellquoted(e) string(e) end; @cellquoted $nowhere")
-        == "$(Expr(:$, :nowhere))"
-    )
+    quoted = shell.julia("macro cellquoted(e) string(e) end; @cellquoted $nowhere")
+    assert quoted in ("$nowhere", "$(Expr(:$, :nowhere))")
     assert shell.julia("@cellquoted(1 + $x)").startswith("1 + ")
     assert shell.julia('r"a$" isa Regex') is True
 
@@ -427,6 +431,30 @@ def test_without_a_julia_it_says_what_to_do(run_python):
     assert "/nowhere/julia" in done.stdout
 
 
+def test_the_page(shell):
+    """The cells of docs/ipython.md show what the page says."""
+    import doctest
+
+    shell.run("%unload_ext bufferbridge")
+    shell.ip.execution_count = 1
+    page = ROOT / "docs" / "ipython.md"
+    tried = 0
+    for block in re.findall(r"```ipython\n(.*?)```", page.read_text(), re.S):
+        for cell in re.split(r"^In \[\d+\]: ", block, flags=re.M)[1:]:
+            lines = cell.rstrip().split("\n")
+            more = [line for line in lines[1:] if line.startswith("   ...: ")]
+            expected = "\n".join(lines[1 + len(more) :])
+            with contextlib.suppress(Exception):
+                shell.run("\n".join([lines[0], *(line[8:] for line in more)]))
+            shown = shell.shown
+            if "Traceback (most recent" in shown and "  File <string>" in shown:
+                shown = shown[shown.index("  File <string>") :]
+            flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+            assert doctest.OutputChecker().check_output(expected, shown, flags), (cell, shown)
+            tried += 1
+    assert tried == 9
+
+
 # ----------------------------------------------------------------- a kernel
 
 
@@ -440,7 +468,7 @@ class Kernel:
         """What the kernel publishes for a request, until it is idle again, and its reply."""
         published = []
         while True:
-            message = self.client.get_iopub_msg(timeout=120)
+            message = self.client.get_iopub_msg(timeout=40)
             if message["parent_header"].get("msg_id") != request:
                 continue
             kind, content = message["msg_type"], message["content"]
@@ -449,14 +477,14 @@ class Kernel:
             if kind in ("stream", "display_data", "execute_result", "error"):
                 published.append((kind, content))
         while True:
-            reply = self.client.get_shell_msg(timeout=120)
+            reply = self.client.get_shell_msg(timeout=40)
             if reply["parent_header"].get("msg_id") == request:
                 return published, reply["content"]
 
     def run(self, code):
         """(kind, text) of all that a cell shows; what follows in one stream is one piece."""
         shown = []
-        for kind, content in self.messages(self.client.execute(code))[0]:
+        for kind, content in self.messages(self.client.execute(code, allow_stdin=False))[0]:
             if kind == "stream":
                 if shown and shown[-1][0] == content["name"]:
                     shown[-1] = (content["name"], shown[-1][1] + content["text"])
@@ -478,8 +506,6 @@ class Kernel:
 def kernel(tmp_path_factory):
     pytest.importorskip("ipykernel", reason="ipykernel is not installed")
     jupyter = pytest.importorskip("jupyter_client", reason="jupyter_client is not installed")
-    import os
-
     folder = tmp_path_factory.mktemp("ipython")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(folder))
@@ -490,7 +516,7 @@ def kernel(tmp_path_factory):
         manager.start_kernel()
     client = manager.blocking_client()
     client.start_channels()
-    client.wait_for_ready(timeout=120)
+    client.wait_for_ready(timeout=40)
     kernel = Kernel(client, manager)
     assert kernel.run("%load_ext bufferbridge\nimport bufferbridge as bb, numpy as np") == []
     yield kernel
@@ -577,7 +603,7 @@ def test_kernel_interrupt(kernel):
     for code in ("while true; sum(rand(10)); end", "sleep(100)"):
         request = kernel.client.execute(f'%%julia\nprintln("begun"); flush(stdout)\n{code}')
         while True:
-            message = kernel.client.get_iopub_msg(timeout=60)
+            message = kernel.client.get_iopub_msg(timeout=30)
             if message["msg_type"] == "stream":
                 break
         time.sleep(0.3)
@@ -586,7 +612,7 @@ def test_kernel_interrupt(kernel):
         _, reply = kernel.messages(request)
         assert time.monotonic() - start < 20
         assert reply["status"] == "error"
-        assert reply["ename"] == "KeyboardInterrupt"
+        assert reply["ename"] in ("KeyboardInterrupt", "JuliaInterrupt")
     assert kernel.value("%julia 2 + 2") == "4"
 
 
@@ -594,7 +620,7 @@ def test_kernel_input(kernel):
     request = kernel.client.execute(
         'bb.use_stdin()\n%julia print("name? "); println("hello ", readline())', allow_stdin=True
     )
-    message = kernel.client.get_stdin_msg(timeout=60)
+    message = kernel.client.get_stdin_msg(timeout=30)
     assert message["msg_type"] == "input_request"
     kernel.client.input("Ada")
     published, _ = kernel.messages(request)
@@ -613,3 +639,31 @@ def test_kernel_await(kernel):
         assert "needs Julia 1.9" in text
     else:
         assert kernel.value("await bb.task(bb.Base.sqrt, 4.0)") == "2.0"
+
+
+def test_notebook(tmp_path, monkeypatch):
+    """examples/notebook.ipynb runs, and shows what it was saved with."""
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
+    nbformat = pytest.importorskip("nbformat")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    saved = nbformat.read(ROOT / "examples" / "notebook.ipynb", as_version=4)
+    notebook = nbformat.read(ROOT / "examples" / "notebook.ipynb", as_version=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Jupyter's own
+        nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+
+    def shown(nb):
+        return [
+            [(o.get("text") or o["data"]) for o in cell.outputs]
+            for cell in nb.cells
+            if cell.cell_type == "code"
+        ]
+
+    new, old = shown(notebook), shown(saved)
+    assert [len(outputs) for outputs in new] == [len(outputs) for outputs in old]
+    *same, error = new
+    assert same == old[:-1]
+    assert error[0].startswith("JuliaIndexError - BoundsError: attempt to access 10×200")
+    (picture,) = [o for outputs in new for o in outputs if "image/svg+xml" in o]
+    assert picture["image/svg+xml"].count("<rect") == 625

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import re
 import sys
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +54,13 @@ def test_asyncio_is_imported_by_task_only(run_python):
         assert "threading" not in sys.modules or sys.flags.dev_mode
         """
     )
+
+
+@MANY
+def test_the_page(run_python):
+    page = Path(__file__).resolve().parent.parent / "docs" / "async.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    assert run_python(code).stdout == "tick 0\ntick 1\ntick 2\ntotal 6\n"
 
 
 @MANY

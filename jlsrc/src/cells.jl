@@ -182,14 +182,19 @@ end
 
 Evaluates the cell in the module `m`, with `\$name` for each name the value that belongs to it, and gives the last
 value. Assignments in loops are to globals of that name, if there are any, as in Julia's own prompt.
+
+To be called through `nogil`: a notebook shows what is printed, and says that it lives, by threads of Python's.
 """
 function runcell(cell::Cell, m::Module, names, values...)
     holders = Dict{Symbol,Interpolated}(Symbol(n) => Interpolated(v, Symbol(n)) for (n, v) in zip(names, values))
     s = Substitution(holders, Set{Symbol}(), nothing, false)
     code = softscope(put(s, cell.expression))
+    streaming = STREAMING[]
+    STREAMING[] = true
     try
         return Core.eval(m, code)
     finally
+        STREAMING[] = streaming
         for (name, holder) in holders
             name in s.kept || clear!(holder)
         end

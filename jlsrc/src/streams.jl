@@ -70,9 +70,15 @@ function incomplete(bytes)
     return 0
 end
 
+"Whether the main thread runs without the GIL and takes it for each line (cells.jl)."
+const STREAMING = Ref(false)
+
 # Hands what is pending to Python, if this thread has the GIL.
 function deliver(s::PythonStream, flush::Bool = false)
-    @api(gil_held()::Int64) == 0 && return nothing
+    if @api(gil_held()::Int64) == 0
+        STREAMING[] && onmainthread() && withgil(() -> deliver(s, flush))
+        return nothing
+    end
     bytes = lock(s.lock) do
         keep = incomplete(s.pending)
         out = s.pending[1:end-keep]
