@@ -449,6 +449,7 @@ def test_the_page(shell):
             shown = shell.shown
             if "Traceback (most recent" in shown and "  File <string>" in shown:
                 shown = shown[shown.index("  File <string>") :]
+            expected, shown = expected.strip() + "\n", shown.strip() + "\n"
             flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
             assert doctest.OutputChecker().check_output(expected, shown, flags), (cell, shown)
             tried += 1
@@ -587,6 +588,7 @@ def test_kernel_completion(kernel):
             for m in reply["matches"]
         }
 
+    kernel.run("%julia 1")  # Julia runs
     assert "%%julia\nx = sqrt" in complete("%%julia\nx = sqr")
     assert "%%julia\n😀 = 1\nα" in complete("%%julia\n😀 = 1\n\\alpha")
     assert "bb.Base.sqrt" in complete("bb.Base.sqr")

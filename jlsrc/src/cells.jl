@@ -225,9 +225,13 @@ function completionsof(code::String, position::Int, m::Module)
 end
 
 function completionsof(completions::Module, code::String, m::Module)
-    found, range, _ = completions.completions(code, lastindex(code), m)
+    # A statement by itself: of several, Julia 1.10 does not complete what has a dot.
+    before = something(findlast(c -> c in ('\n', ';'), code), 0)
+    statement = code[nextind(code, before):end]
+    found, range, _ = completions.completions(statement, lastindex(statement), m)
     texts = String[completions.completion_text(c) for c in found if !(c isa completions.MethodCompletion)]
-    return Tuple(unique(texts)), length(SubString(code, 1, prevind(code, first(range))))
+    characters = length(SubString(statement, 1, prevind(statement, first(range))))
+    return Tuple(unique(texts)), length(SubString(code, 1, before)) + characters
 end
 
 # ------------------------------------------------------------------- display
