@@ -213,7 +213,7 @@ def test_values_are_let_go(shell):
         for _ in range(times):
             shell.julia(code)
         del thing, shell.names["thing"]
-        for _ in range(20):
+        for _ in range(6):
             gc.collect()
             bb.Base.GC.gc()
             bb.stats()
@@ -228,6 +228,18 @@ def test_values_are_let_go(shell):
     assert dies("sum($(thing[1:]));")
     assert dies("let z = $thing; for i in 1:2; z[i] = sum(z[j] for j in 1:2); end; end;")
     assert not dies("cell_keeps(v) = v + $thing[1];")  # a function that can be called goes on
+
+
+def test_what_uses_a_value_after_its_time(shell):
+    """Code that the parser can't know to run later: a clear error, or the value, never another one."""
+    shell.julia("macro celllater(e) esc(:(() -> $e)) end")
+    array, number = shell.julia("(@celllater $x[1]), (@celllater $n + 1)", x=np.ones(3), n=5)
+    assert number() == 6
+    with pytest.raises(bb.JuliaError, match="undefined reference"):
+        array()
+    pair = shell.julia("@celllater $p", p=(1, np.ones(3)))
+    with pytest.raises(bb.JuliaError, match="undefined reference"):
+        pair()
 
 
 def test_loops_over_interpolated_arrays_are_compiled(shell):

@@ -18,8 +18,9 @@ end
 
 Base.show(io::IO, x::Interpolated) = print(io, "\$", x.name)
 
-# As new(), where references are NULL. Storing those needs no write barrier.
-function clear!(x::Interpolated)
+# As new(), where references are NULL: who still looks gets an UndefRefError. Storing those needs no write barrier.
+function clear!(x::Interpolated{T}) where {T}
+    isbitstype(T) && return nothing # it keeps nothing
     name = x.name
     GC.@preserve x ccall(:memset, Ptr{Cvoid}, (Ptr{Cvoid}, Cint, Csize_t), pointer_from_objref(x), 0, sizeof(typeof(x)))
     x.name = name
@@ -190,8 +191,8 @@ function runcell(cell::Cell, m::Module, names, values...)
     s = Substitution(holders, Set{Symbol}(), nothing, false)
     code = softscope(put(s, cell.expression))
     streaming = STREAMING[]
-    STREAMING[] = true
     try
+        STREAMING[] = true
         return Core.eval(m, code)
     finally
         STREAMING[] = streaming
