@@ -231,7 +231,7 @@ def test_values_are_let_go(shell):
 
 
 def test_what_uses_a_value_after_its_time(shell):
-    """Code that the parser can't know to run later: a clear error, or the value, never another one."""
+    """In code that nobody can know to run later: a clear error or the value, never another."""
     shell.julia("macro celllater(e) esc(:(() -> $e)) end")
     array, number = shell.julia("(@celllater $x[1]), (@celllater $n + 1)", x=np.ones(3), n=5)
     assert number() == 6
