@@ -73,7 +73,7 @@ Base.empty!(x::PyContainer) = (x.object.clear(); x)
 
 # The item of a type, from a new reference.
 itemas(::Type{Any}, p::Ptr{Cvoid}) = fromnew(p)
-itemas(::Type{T}, p::Ptr{Cvoid}) where {T} = strict(T, owned(p))::T
+itemas(::Type{T}, p::Ptr{Cvoid}) where {T} = fromobject(T, owned(p))::T
 
 iterateas(f, iterator) = (next = nextitem(f, iterator); next === nothing ? nothing : (something(next), iterator))
 
@@ -113,7 +113,7 @@ function Base.deleteat!(x::PyList, i::Integer)
 end
 Base.deleteat!(x::PyList, is) = (foreach(i -> deleteat!(x, i), reverse(collect(is))); x)
 
-popat(x::PyList{T}, i) where {T} = strict(T, callobject(pygetattr(x.object, :pop), (i - 1,)))::T
+popat(x::PyList{T}, i) where {T} = fromobject(T, callobject(pygetattr(x.object, :pop), (i - 1,)))::T
 Base.pop!(x::PyList) = (isempty(x) && throw(ArgumentError("the list must be non-empty")); popat(x, length(x)))
 Base.popfirst!(x::PyList) = (isempty(x) && throw(ArgumentError("the list must be non-empty")); popat(x, 1))
 Base.splice!(x::PyList, i::Integer) = (checkbounds(x, i); popat(x, i))
@@ -164,7 +164,7 @@ Base.pop!(x::PySet, v) = v in x ? (delete!(x, v); v) : throw(KeyError(v))
 Base.pop!(x::PySet, v, default) = v in x ? pop!(x, v) : default
 function Base.pop!(x::PySet{T}) where {T}
     isempty(x) && throw(ArgumentError("the set must be non-empty"))
-    return strict(T, callobject(pygetattr(x.object, :pop), ()))::T
+    return fromobject(T, callobject(pygetattr(x.object, :pop), ()))::T
 end
 Base.iterate(x::PySet{T}, iterator::PyObject = pyiterator(x.object)) where {T} = iterateas(p -> itemas(T, p), iterator)
 Base.show(io::IO, x::PySet) = print(io, "PySet(", pytext(x.object, 0), ")")

@@ -2,7 +2,7 @@
 # and nothing else; it goes by the types of the object, not by its methods. Lenient: `pyconvert(T, o)` does what Python's
 # int(o), float(o), str(o), list(o), ... do.
 #
-# `strict` and `lenient` have the methods; those of `convert` lead to the first, for kinds of types, since one for all
+# `fromobject` and `lenient` have the methods; those of `convert` lead to the first, for kinds of types, since one for all
 # types would be ambiguous with half of Julia's own.
 
 """
@@ -14,7 +14,7 @@ does not fit), int and float are an AbstractFloat, a bool is a Bool and no numbe
 items that convert likewise; memory is an Array, the same memory if `T` fits it. Throws an error that becomes a TypeError
 in Python for all else. (For a `Union` with `Nothing` use [`pyconvert`](@ref), which is as strict there.)
 """
-function strict end
+function fromobject end
 
 "What can be told from a Python object alone: its type's name."
 pytypename(o::PyAny) = pygetattr(pygetattr(o, "__class__"), "__name__")
@@ -24,13 +24,13 @@ pytypename(o::PyAny) = pygetattr(pygetattr(o, "__class__"), "__name__")
     throw(PyTypeError("a Python '$(pytypename(o))' can't be converted to $T$more$hint"))
 end
 
-natural(o::PyAny) = withgil(() -> GC.@preserve o unbox(pointerof(o)))
+naturalvalue(o::PyAny) = withgil(() -> GC.@preserve o unbox(pointerof(o)))
 
-number(@nospecialize(x)) = x isa Number && !(x isa Bool)
+isnumber(@nospecialize(x)) = x isa Number && !(x isa Bool)
 kindfits(::Type{<:Integer}, @nospecialize(x)) = x isa Integer && !(x isa Bool)
 kindfits(::Type{Bool}, @nospecialize(x)) = x isa Bool
 kindfits(::Type{<:AbstractFloat}, @nospecialize(x)) = x isa Real && !(x isa Bool)
-kindfits(::Type{<:Number}, @nospecialize(x)) = number(x)
+kindfits(::Type{<:Number}, @nospecialize(x)) = isnumber(x)
 kindfits(::Type{<:AbstractString}, @nospecialize(x)) = x isa AbstractString
 kindfits(::Type{<:AbstractChar}, @nospecialize(x)) = x isa AbstractString && length(x) == 1
 kindfits(::Type{Symbol}, @nospecialize(x)) = x isa AbstractString
@@ -43,26 +43,26 @@ fromkind(::Type{Symbol}, x) = Symbol(x)
 fromkind(::Type{Missing}, x) = missing
 
 # Everything that has no items.
-function strict(::Type{T}, o::PyAny) where {T}
+function fromobject(::Type{T}, o::PyAny) where {T}
     T isa Union && return strictunion(T, o)
-    x = natural(o)
+    x = naturalvalue(o)
     x isa T && return x
     kindfits(T, x) || refuse(T, o)
     return fromkind(T, x)
 end
-strict(::Type{Any}, o::PyAny) = natural(o)
-strict(::Type{PyObject}, o::PyAny) = asobject(o)
-strict(::Type{T}, o::PyAny) where {T<:Function} = strictfunction(T, o)
-strictfunction(@nospecialize(T), o::PyAny) = (x = natural(o); x isa T ? x : x isa PyObject && PyFunction <: T && pycallable(x) ? PyFunction(x) : refuse(T, o))
+fromobject(::Type{Any}, o::PyAny) = naturalvalue(o)
+fromobject(::Type{PyObject}, o::PyAny) = asobject(o)
+fromobject(::Type{T}, o::PyAny) where {T<:Function} = strictfunction(T, o)
+strictfunction(@nospecialize(T), o::PyAny) = (x = naturalvalue(o); x isa T ? x : x isa PyObject && PyFunction <: T && pycallable(x) ? PyFunction(x) : refuse(T, o))
 pycallable(o::PyAny) = GC.@preserve o @api(callable(pointerof(o)::Ptr{Cvoid})::Cint) != 0
 
 # The parts of a Union in turn; None first, which is what they are mostly made for.
 function strictunion(@nospecialize(T), o::PyAny)
-    x = natural(o)
+    x = naturalvalue(o)
     x isa T && return x
     for P in Base.uniontypes(T)
         try
-            return strict(P, o)
+            return fromobject(P, o)
         catch e
             e isa Union{PyTypeError,InexactError} || rethrow()
         end
@@ -112,20 +112,20 @@ function tupleof(convert1, ::Type{T}, o::PyAny) where {T<:Tuple}
     (isva ? length(items) >= n - 1 : length(items) == n) ||
         refuse(T, o, ": it has $(length(items)) items")
     at(i) = isva && i >= n ? Base.unwrapva(T.parameters[n]) : fieldtype(T, i)
-    return T === Tuple ? Tuple(map(natural, items)) : Tuple(convert1(at(i), x) for (i, x) in enumerate(items))
+    return T === Tuple ? Tuple(map(naturalvaluevalue, items)) : Tuple(convert1(at(i), x) for (i, x) in enumerate(items))
 end
 
 function namedtupleof(convert1, ::Type{NamedTuple{names,T}}, o::PyAny) where {names,T}
     items = isdict(o) ? map(n -> callobject(pygetattr(o, "__getitem__"), (String(n),)), names) :
-            hasproperty(o, :_fields) ? map(n -> pygetattr(o, n), names) : Tuple(vectorof(strict, PyObject, o))
+            hasproperty(o, :_fields) ? map(n -> pygetattr(o, n), names) : Tuple(vectorof(fromobject, PyObject, o))
     length(o) == length(names) == length(items) || refuse(NamedTuple{names,T}, o, ": it has $(length(o)) items")
     return NamedTuple{names,T}(Tuple(convert1(fieldtype(T, i), x) for (i, x) in enumerate(items)))
 end
 
 # Arrays: memory as it is shared if the type fits, copied if the elements have to be converted; lists and tuples.
-function strict(::Type{T}, o::PyAny) where {T<:AbstractArray}
+function fromobject(::Type{T}, o::PyAny) where {T<:AbstractArray}
     x = (islist(o) || istuple(o)) && T !== AbstractArray && elementtype(T) !== nothing ?
-        vectorof(strict, elementtype(T), o) : natural(o)
+        vectorof(fromobject, elementtype(T), o) : naturalvalue(o)
     x isa T && return x
     x isa AbstractArray || refuse(T, o)
     return convert(T, x)
@@ -135,23 +135,23 @@ end
 elementtype(::Type{<:AbstractArray{T}}) where {T} = T
 elementtype(::Type{<:AbstractArray}) = nothing
 
-strict(::Type{T}, o::PyAny) where {T<:Tuple} = istuple(o) || islist(o) ? tupleof(strict, T, o) : strictother(T, o)
-strict(::Type{NamedTuple{names,T}}, o::PyAny) where {names,T} =
-    istuple(o) || isdict(o) ? namedtupleof(strict, NamedTuple{names,T}, o) : strictother(NamedTuple{names,T}, o)
-strict(::Type{Dict{K,V}}, o::PyAny) where {K,V} = isdict(o) ? dictof(strict, K, V, o) : strictother(Dict{K,V}, o)
-strict(::Type{Set{T}}, o::PyAny) where {T} = isset(o) ? setof(strict, T, o) : strictother(Set{T}, o)
+fromobject(::Type{T}, o::PyAny) where {T<:Tuple} = istuple(o) || islist(o) ? tupleof(fromobject, T, o) : strictother(T, o)
+fromobject(::Type{NamedTuple{names,T}}, o::PyAny) where {names,T} =
+    istuple(o) || isdict(o) ? namedtupleof(fromobject, NamedTuple{names,T}, o) : strictother(NamedTuple{names,T}, o)
+fromobject(::Type{Dict{K,V}}, o::PyAny) where {K,V} = isdict(o) ? dictof(fromobject, K, V, o) : strictother(Dict{K,V}, o)
+fromobject(::Type{Set{T}}, o::PyAny) where {T} = isset(o) ? setof(fromobject, T, o) : strictother(Set{T}, o)
 
 # What was a Julia object in Python.
 function strictother(@nospecialize(T), o::PyAny)
-    x = natural(o)
+    x = naturalvalue(o)
     return x isa T ? x : refuse(T, o)
 end
 
 for T in (Number, AbstractString, AbstractChar, Symbol, AbstractArray, NamedTuple, AbstractDict, AbstractSet)
-    @eval Base.convert(::Type{T}, o::PyObject) where {T<:$T} = strict(T, o)
+    @eval Base.convert(::Type{T}, o::PyObject) where {T<:$T} = fromobject(T, o)
 end
-Base.convert(::Type{T}, o::PyObject) where {T<:Tuple} = strict(T, o)
-Base.convert(::Type{T}, o::PyObject) where {T<:Function} = strict(T, o)
+Base.convert(::Type{T}, o::PyObject) where {T<:Tuple} = fromobject(T, o)
+Base.convert(::Type{T}, o::PyObject) where {T<:Function} = fromobject(T, o)
 # There is none for Nothing and what has it in it: so much of Julia's own code converts to that, that each process would compile
 # it anew, for half a second. `pyconvert` does it.
 
@@ -167,12 +167,12 @@ pyconvert(::Type{T}, x) where {T} = x isa T ? x : pyconvert(T, PyObject(x))
 
 byclass(name, o) = callobject(asobject(pybuiltin(name)), (o,))
 lenient(::Type{Bool}, o::PyAny) = pytruth(o)
-lenient(::Type{T}, o::PyAny) where {T<:Integer} = strict(T, byclass("int", o))
-lenient(::Type{T}, o::PyAny) where {T<:AbstractFloat} = strict(T, byclass("float", o))
-lenient(::Type{T}, o::PyAny) where {T<:Complex} = strict(T, byclass("complex", o))
-lenient(::Type{T}, o::PyAny) where {T<:Union{AbstractString,Symbol,AbstractChar}} = strict(T, byclass("str", o))
-lenient(::Type{Any}, o::PyAny) = natural(o)
-lenient(::Type{Vector{T}}, o::PyAny) where {T} = (x = natural(o); x isa Vector{T} ? x : vectorof(lenient, T, o))
+lenient(::Type{T}, o::PyAny) where {T<:Integer} = fromobject(T, byclass("int", o))
+lenient(::Type{T}, o::PyAny) where {T<:AbstractFloat} = fromobject(T, byclass("float", o))
+lenient(::Type{T}, o::PyAny) where {T<:Complex} = fromobject(T, byclass("complex", o))
+lenient(::Type{T}, o::PyAny) where {T<:Union{AbstractString,Symbol,AbstractChar}} = fromobject(T, byclass("str", o))
+lenient(::Type{Any}, o::PyAny) = naturalvalue(o)
+lenient(::Type{Vector{T}}, o::PyAny) where {T} = (x = naturalvalue(o); x isa Vector{T} ? x : vectorof(lenient, T, o))
 lenient(::Type{Set{T}}, o::PyAny) where {T} = setof(lenient, T, o)
 lenient(::Type{Dict{K,V}}, o::PyAny) where {K,V} = dictof(lenient, K, V, byclass("dict", o))
 lenient(::Type{T}, o::PyAny) where {T<:Tuple} = tupleof(lenient, T, o)
@@ -180,4 +180,4 @@ lenient(::Type{NamedTuple{names,T}}, o::PyAny) where {names,T} = namedtupleof(le
 lenient(::Type{Vector}, o::PyAny) = narrow(vectorof(lenient, Any, o))
 lenient(::Type{Set}, o::PyAny) = Set(lenient(Vector, o))
 lenient(::Type{Dict}, o::PyAny) = Dict(dictof(lenient, Any, Any, byclass("dict", o)))
-lenient(::Type{T}, o::PyAny) where {T} = strict(T, o)
+lenient(::Type{T}, o::PyAny) where {T} = fromobject(T, o)

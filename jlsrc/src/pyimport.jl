@@ -51,7 +51,7 @@ pycall(f::PyAny, ::Type{PyObject}, args...; kwargs...) = callobject(asobject(f),
 
 function typedresult(::Type{T}, f, o::PyObject)::T where {T}
     try
-        return strict(T, o)
+        return fromobject(T, o)
     catch e
         e isa Union{PyTypeError,InexactError,MethodError} || rethrow()
         throwresult(T, f, o, e)

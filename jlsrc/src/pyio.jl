@@ -26,13 +26,13 @@ topython(io::PyIO) = topython(io.object)
 Base.convert(::Type{PyObject}, io::PyIO) = io.object
 Base.show(io::IO, x::PyIO) = print(io, "PyIO(", pytext(x.object, 0), ")")
 
-bytesof(x::AbstractString) = codeunits(String(x))
-bytesof(x::AbstractVector{UInt8}) = x
-bytesof(::Nothing) = UInt8[] # a file that does not block, and has nothing yet
-bytesof(x) = throw(PyTypeError("the file's read gave a $(typeof(x)), which is neither text nor bytes"))
+itembytes(x::AbstractString) = codeunits(String(x))
+itembytes(x::AbstractVector{UInt8}) = x
+itembytes(::Nothing) = UInt8[] # a file that does not block, and has nothing yet
+itembytes(x) = throw(PyTypeError("the file's read gave a $(typeof(x)), which is neither text nor bytes"))
 
 # n items, bytes or characters; all that there are if n is negative.
-fetchitems(io::PyIO, n) = bytesof(io.object.read(n))
+fetchitems(io::PyIO, n) = itembytes(io.object.read(n))
 
 function Base.eof(io::PyIO)
     isempty(io.ahead) || return false
@@ -83,7 +83,7 @@ Base.read(io::PyIO, ::Type{String}) = String(read(io))
 
 function Base.readline(io::PyIO; keep::Bool = false)
     line = taken!(io)
-    UInt8('\n') in line || append!(line, bytesof(io.object.readline()))
+    UInt8('\n') in line || append!(line, itembytes(io.object.readline()))
     s = String(line)
     return keep ? s : endswith(s, "\r\n") ? String(chop(s; tail = 2)) : String(chomp(s))
 end
