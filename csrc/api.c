@@ -369,7 +369,8 @@ static void api_raise(int64_t kind, const char *message, int64_t n, PyObject *ex
 enum { MOST_NOTES = 8 };
 static int wants_frames_(PyObject *exception)
 {
-    if (!PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_Exception))
+    if (!PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_Exception) ||
+        PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_MemoryError))
         return 0;
     PyObject *notes = PyObject_GetAttrString(exception, "__notes__");
     int wants = notes == NULL || (PyList_CheckExact(notes) && PyList_GET_SIZE(notes) < MOST_NOTES);

@@ -289,7 +289,8 @@ def test_a_broken_stdout_loses_no_result(run_python):
             except ValueError as e:
                 e = None
         sys.stdout = old
-        bb.Base.GC.gc()  # Julia had the exceptions, whose notes have its frames
+        bb.Base.GC.gc()  # of the exceptions, which have notes of Julia's frames
+        bb.Base.GC.gc()
         assert bb.stats()["julia_objects"] <= before + 2, bb.stats()
         """
     )
