@@ -99,6 +99,13 @@ def test_attributes_of_values():
     assert not hasattr(value, "__nosuch__")
 
 
+def test_names_with_nuls_are_no_names():
+    for x in (bb.Main, bb.eval("Ref(1)")):
+        assert not hasattr(x, "a\0b")
+        with pytest.raises(AttributeError, match="NUL"):
+            setattr(x, "a\0b", 1)
+
+
 def test_attributes_of_arrays_are_read_only():
     x = bb.eval("zeros(2)")
     for name in ("shape", "strides", "ndim", "format", "readonly"):

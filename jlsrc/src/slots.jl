@@ -6,8 +6,11 @@ function bang(name::String)
     return endswith(name, "_b") ? Symbol(name[1:prevind(name, end, 2)], "!") : nothing
 end
 
+# Names with NULs are none of Julia's.
+tosymbol(name) = '\0' in name ? throw(NoAttribute(nothing, "Julia has no name with a NUL in it")) : Symbol(name)
+
 function getattr(m::Module, name::String)
-    s = Symbol(name)
+    s = tosymbol(name)
     hasname(m, s) && return namein(m, s)
     b = bang(name)
     b === nothing || !hasname(m, b) || return namein(m, b)
@@ -25,7 +28,7 @@ end
 isloadable(name) = Base.identify_package(name) !== nothing
 
 function getattr(@nospecialize(x), name::String)
-    s = Symbol(name)
+    s = tosymbol(name)
     try
         return getproperty(x, s)
     catch e
@@ -41,7 +44,7 @@ noproperty(cause, @nospecialize(x), name) =
     NoAttribute(cause, "Julia's $(typeof(x)) has no property '$name'")
 
 function setattr(m::Module, name::String, @nospecialize(value))
-    s = Symbol(name)
+    s = tosymbol(name)
     b = bang(name)
     (b === nothing || isdefined(m, s) || !isdefined(m, b)) || (s = b)
     Core.eval(m, Expr(:(=), s, QuoteNode(value)))
@@ -49,7 +52,7 @@ function setattr(m::Module, name::String, @nospecialize(value))
 end
 
 function setattr(@nospecialize(x), name::String, @nospecialize(value))
-    s = Symbol(name)
+    s = tosymbol(name)
     b = bang(name)
     (b === nothing || hasproperty(x, s) || !hasproperty(x, b)) || (s = b)
     try
