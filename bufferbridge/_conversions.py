@@ -37,13 +37,20 @@ def find(class_: type) -> Conversion | None:
     """The conversion for instances of a class: that of the first class in its MRO with one."""
     conversion = None
     for base in type.__dict__["__mro__"].__get__(class_):
-        conversion = _added.get(base) or _built_in(base)
+        conversion = _own(base) or _built_in(base)
         if conversion is not None:
             break
     if len(_start.conversions) >= _MANY:
         _start.conversions.clear()
     _start.conversions[class_] = conversion
     return conversion
+
+
+def _own(class_: type) -> Conversion | None:
+    try:
+        return _added.get(class_)
+    except TypeError:  # its metaclass has an __eq__ and no __hash__
+        return None
 
 
 def _built_in(class_: type) -> Conversion | None:
@@ -64,10 +71,15 @@ def _date(d: datetime.date) -> Any:
 
 
 def _datetime(d: datetime.datetime) -> Any:
-    if d.tzinfo is not None or d.microsecond % 1000:
+    if d.tzinfo is not None or d.microsecond % 1000 or _has_nanoseconds(d):
         return NotImplemented
     date, time = (d.year, d.month, d.day), (d.hour, d.minute, d.second)
     return _start.ensure().bridge.makedatetime.raw(*date, *time, d.microsecond // 1000)
+
+
+def _has_nanoseconds(x: Any) -> bool:
+    # pandas' Timestamp and Timedelta are subclasses of datetime's, and finer.
+    return bool(getattr(x, "nanosecond", 0) or getattr(x, "nanoseconds", 0))
 
 
 def _time(t: datetime.time) -> Any:
@@ -78,7 +90,7 @@ def _time(t: datetime.time) -> Any:
 
 def _timedelta(t: datetime.timedelta) -> Any:
     microseconds = (t.days * 86400 + t.seconds) * 1_000_000 + t.microseconds
-    if not -(2**63) <= microseconds < 2**63:
+    if not -(2**63) <= microseconds < 2**63 or _has_nanoseconds(t):
         return NotImplemented
     return _start.ensure().bridge.makeperiod.raw(microseconds)
 
@@ -107,10 +119,14 @@ def hint(x: Any) -> str | None:
     if module is not None and isinstance(x, (module.datetime, module.time)):
         if x.tzinfo is not None:
             return "it has a time zone, which Julia's Dates have not; pass x.replace(tzinfo=None)"
+        if _has_nanoseconds(x):
+            return "it has nanoseconds, and Julia's DateTime milliseconds; pass x.floor('ms')"
         return (
             "it has microseconds, and Julia's DateTime milliseconds; pass x.replace(microsecond=0)"
         )
     if module is not None and isinstance(x, module.timedelta):
+        if _has_nanoseconds(x):
+            return "it has nanoseconds, and Python's timedelta microseconds; pass x.floor('us')"
         return "it is longer than the 292,000 years that fit into Julia's Microsecond"
     if _is_decimal(x):
         return "pass float(x), or bufferbridge.convert(bufferbridge.Base.BigFloat, x)"

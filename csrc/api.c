@@ -66,7 +66,9 @@ static PyObject *api_conversion(const char *name, int64_t n)
 static PyObject *apply_(PyObject *f, PyObject *args)
 {
     PyObject *r = NULL;
-    if (Py_EnterRecursiveCall(" in a call from Julia") == 0) {
+    if (bb_stack_ends())
+        bb_stack_ended();
+    else if (Py_EnterRecursiveCall(" in a call from Julia") == 0) {
         r = PyObject_CallObject(f, args);
         Py_LeaveRecursiveCall();
     }
@@ -244,7 +246,7 @@ static void api_gil_regain(void) { bb_regain_gil(); }
 /* Around conversions that nest: a list that contains itself becomes a RecursionError. */
 static int api_enter_recursion(void)
 {
-    return Py_EnterRecursiveCall(" while converting to Julia");
+    return bb_stack_ends() ? bb_stack_ended() : Py_EnterRecursiveCall(" while converting to Julia");
 }
 static void api_leave_recursion(void) { Py_LeaveRecursiveCall(); }
 

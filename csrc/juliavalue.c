@@ -213,9 +213,9 @@ static Py_hash_t hash(PyObject *self)
     PyObject *h = bb_call_on(BB_H_HASH, self, NULL, NULL);
     if (h == NULL)
         return -1;
-    Py_hash_t r = PyObject_Hash(h);
+    Py_hash_t r = PyLong_AsSsize_t(h); /* as it is: hash() of a large int is another number */
     Py_DECREF(h);
-    return r;
+    return r == -1 && !PyErr_Occurred() ? -2 : r;
 }
 
 static PyObject *richcompare(PyObject *a, PyObject *b, int op)
@@ -275,26 +275,66 @@ static int contains(PyObject *self, PyObject *item)
     return found;
 }
 
-/* Julia's iteration protocol, one step a call: the callable that Julia gives raises StopIteration at
- * the end. */
-static PyObject *iter(PyObject *self)
-{
-    static PyObject *never; /* iter(callable, sentinel) wants one; nothing is equal to this */
-    if (never == NULL && (never = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type)) == NULL)
-        return NULL;
-    PyObject *step = bb_call_on(BB_H_ITERATE, self, NULL, NULL);
-    if (step == NULL)
-        return NULL;
-    PyObject *it = PyCallIter_New(step, never);
-    Py_DECREF(step);
-    return it;
-}
-
 static PyObject *no_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
     PyErr_Format(PyExc_TypeError, "a %s comes from Julia: use bufferbridge.eval, a call, or "
                  "bufferbridge.wrap", type->tp_name);
     return NULL;
+}
+
+/* Julia's iteration protocol, one step a call: the callable that Julia gives raises StopIteration at the end.
+ * (Python's iter(callable, sentinel) would compare each element with the sentinel, which runs its __eq__.) It holds
+ * nothing but a Julia object, so that Python's collector need not know it. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *step; /* NULL when the end was reached */
+} bb_iterator;
+
+static PyTypeObject *iterator_type;
+
+static void iterator_dealloc(PyObject *o)
+{
+    PyTypeObject *type = Py_TYPE(o);
+    Py_CLEAR(((bb_iterator *)o)->step);
+    PyObject_Free(o);
+    Py_DECREF(type);
+}
+
+static PyObject *iterator_next(PyObject *o)
+{
+    PyObject *step = ((bb_iterator *)o)->step, *r;
+    if (step == NULL)
+        return NULL;
+    Py_INCREF(step); /* another thread may come to the end meanwhile */
+    r = PyObject_CallNoArgs(step);
+    if (r == NULL && PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        PyErr_Clear();
+        Py_CLEAR(((bb_iterator *)o)->step);
+    }
+    Py_DECREF(step);
+    return r;
+}
+
+static PyType_Slot iterator_slots[] = {
+    {Py_tp_new, no_new}, {Py_tp_dealloc, iterator_dealloc}, {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, iterator_next},
+    {0, NULL},
+};
+
+static PyType_Spec iterator_spec = {"bufferbridge.JuliaIterator", sizeof(bb_iterator), 0, Py_TPFLAGS_DEFAULT,
+                                    iterator_slots};
+
+static PyObject *iter(PyObject *self)
+{
+    PyObject *step = bb_call_on(BB_H_ITERATE, self, NULL, NULL);
+    if (step == NULL)
+        return NULL;
+    bb_iterator *it = (bb_iterator *)PyType_GenericAlloc(iterator_type, 0);
+    if (it == NULL)
+        Py_DECREF(step);
+    else
+        it->step = step;
+    return (PyObject *)it;
 }
 
 /* A call whose result is not converted. */
@@ -412,6 +452,8 @@ int bb_make_value_types(PyObject *namespace_)
 {
     static PyType_Slot all[128]; /* twice as many as there are slots in CPython's types */
     PyObject *bases = NULL;
+    if ((iterator_type = (PyTypeObject *)PyType_FromSpec(&iterator_spec)) == NULL)
+        return -1;
     append_slots(append_slots(all, value_slots), bb_number_slots);
     specs[BB_CLASS_VALUE].slots = all;
     for (int i = 0; i < BB_CLASS_COUNT; i++) {

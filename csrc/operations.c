@@ -72,7 +72,7 @@ static PyObject *api_next(PyObject *iterator) IN_PYTHON(PyObject *, PyIter_Next(
 /* 1 or 0. */
 static int hasattr_(PyObject *o, const char *name, int64_t n)
 {
-    PyObject *key = PyUnicode_DecodeUTF8(name, n, "surrogateescape");
+    PyObject *key = bb_text(name, n);
     PyObject *r = key == NULL ? NULL : PyObject_GetAttr(o, key);
     Py_XDECREF(key);
     Py_XDECREF(r);
@@ -92,7 +92,7 @@ static int api_callable(PyObject *o) { return PyCallable_Check(o); }
 static PyObject *api_import_module(const char *name, int64_t n)
 {
     int state = bb_to_python_state();
-    PyObject *key = PyUnicode_DecodeUTF8(name, n, "surrogateescape");
+    PyObject *key = bb_text(name, n);
     PyObject *module = key == NULL ? NULL : PyImport_Import(key);
     Py_XDECREF(key);
     bb_to_julia_state(state);

@@ -218,8 +218,7 @@ static void set_hook(PyObject **place, PyObject *hooks, const char *name)
 {
     PyObject *o = PyDict_GetItemString(hooks, name);
     Py_XINCREF(o);
-    Py_XDECREF(*place);
-    *place = o;
+    Py_XSETREF(*place, o); /* in this order: what ends with the old one may come here */
 }
 
 /* The package's Python functions that C calls, in a dict by the names of their places in bb. */

@@ -181,16 +181,21 @@ int bb_from_new(PyObject *o, bb_value *v)
 
 /* What the conversion of the object's class makes of it, by which the object is replaced (see
  * bufferbridge/_conversions.py; classes of the language itself have none). bb.conversions remembers what was
- * found for a class: a callable or None. 1: done; 0: there is none, or not for this object; -1: exception. */
-static int from_converted(PyObject *o, bb_value *v)
+ * found for a class: a callable or None. 1: done; 0: there is none, or not for this object; -1: exception. Sets
+ * *asked if Python code has run. */
+static int from_converted(PyObject *o, bb_value *v, int *asked)
 {
     PyObject *class_ = (PyObject *)Py_TYPE(o), *f, *replacement;
     int r;
     if (bb.conversions == NULL)
         return 0;
+    *asked = Py_TYPE(class_)->tp_hash != PyType_Type.tp_hash;
     f = PyDict_GetItemWithError(bb.conversions, class_);
     if (f == NULL) {
-        if (PyErr_Occurred() || (f = PyObject_CallFunctionObjArgs(bb.find_conversion, class_, NULL)) == NULL)
+        if (PyErr_Occurred())
+            return dismiss() ? 0 : -1; /* the class has no hash: its metaclass has only an __eq__ */
+        *asked = 1;
+        if ((f = PyObject_CallFunctionObjArgs(bb.find_conversion, class_, NULL)) == NULL)
             return -1;
     } else
         Py_INCREF(f);
@@ -198,7 +203,9 @@ static int from_converted(PyObject *o, bb_value *v)
         Py_DECREF(f);
         return 0;
     }
-    if (Py_EnterRecursiveCall(" while converting to Julia")) {
+    *asked = 1;
+    /* What a conversion gives may have one itself, without end. */
+    if (bb_stack_ends() ? bb_stack_ended() : Py_EnterRecursiveCall(" while converting to Julia")) {
         Py_DECREF(f);
         return -1;
     }
@@ -218,16 +225,11 @@ static int from_converted(PyObject *o, bb_value *v)
     return r;
 }
 
-static int from_other(PyObject *o, bb_value *v)
+/* What an object is by its type, where no conversion says otherwise. */
+static int from_unconverted(PyObject *o, bb_value *v)
 {
     int r;
 
-    if (PyList_CheckExact(o))
-        return set_object(v, BB_LIST, o, PyList_GET_SIZE(o));
-    if (PyDict_CheckExact(o))
-        return set_object(v, BB_DICT, o, PyDict_Size(o));
-    if ((r = from_converted(o, v)) != 0)
-        return r < 0 ? -1 : 0;
     if (PyUnicode_Check(o))
         return from_str(o, v);
     if (look_for_numpy() < 0)
@@ -260,6 +262,22 @@ static int from_other(PyObject *o, bb_value *v)
     if (PyCallable_Check(o))
         return set_object(v, BB_CALLABLE, o, 0);
     return from_exporter(o, v);
+}
+
+static int from_other(PyObject *o, bb_value *v)
+{
+    int asked = 0, r;
+
+    if (PyList_CheckExact(o))
+        return set_object(v, BB_LIST, o, PyList_GET_SIZE(o));
+    if (PyDict_CheckExact(o))
+        return set_object(v, BB_DICT, o, PyDict_Size(o));
+    if ((r = from_converted(o, v, &asked)) != 0)
+        return r < 0 ? -1 : 0;
+    r = from_unconverted(o, v);
+    if (r == 0 && asked && v->owner == NULL)
+        v->owner = Py_NewRef(o); /* so that nobody takes it for plain (bb_is_plain): Python code has run */
+    return r;
 }
 
 int bb_from_python(PyObject *o, bb_value *v)

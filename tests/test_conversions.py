@@ -321,6 +321,90 @@ def test_conversions_of_odd_classes():
     assert identity(Text("a")) == "a"
 
 
+def test_classes_without_a_hash():
+    class Equal(type):
+        def __eq__(cls, other):
+            return cls is other
+
+    class Odd(metaclass=Equal):
+        pass
+
+    class OddDate(dt.date, metaclass=Equal):
+        pass
+
+    class Hashed(Equal):
+        __hash__ = type.__hash__
+
+    class Even(Odd, metaclass=Hashed):
+        pass
+
+    for x in (Odd(), OddDate(2020, 1, 2), Even()):
+        assert identity(x) is x
+
+
+def test_finer_subclasses_stay():
+    # As pandas has them.
+    class Timestamp(dt.datetime):
+        nanosecond = 0
+
+    class Timedelta(dt.timedelta):
+        nanoseconds = 0
+
+    time, delta = Timestamp(2020, 1, 2), Timedelta(1)
+    assert shown(time).startswith("Dates.DateTime") and shown(delta).startswith("Dates.Micro")
+    Timestamp.nanosecond = Timedelta.nanoseconds = 1
+    assert identity(time) is time and identity(delta) is delta
+    bb.eval("finer_kind(x::Dates.DateTime) = 1; finer_kind(x::Dates.Microsecond) = 2")
+    with pytest.raises(TypeError, match=r"nanoseconds.*floor\('ms'\)"):
+        bb.Main.finer_kind(time)
+    with pytest.raises(TypeError, match=r"nanoseconds.*floor\('us'\)"):
+        bb.Main.finer_kind(delta)
+
+
+def test_a_conversion_that_resizes_a_vector_and_declines():
+    class Number(int):
+        pass
+
+    v = bb.eval("collect(1.0:100000)")
+    view = v[50000:]
+
+    @bb.conversion(Number)
+    def resize(x):
+        bb.Base.resize_b(v, 10)
+        return NotImplemented
+
+    try:
+        with pytest.raises(BufferError, match="was resized"):
+            bb.eval("(a, i) -> sum(a)")(view, Number(3))
+    finally:
+        bb.remove_conversion(Number)
+
+
+def test_conversions_without_end(run_python):
+    run_python(
+        """
+        import sys
+        import bufferbridge as bb
+
+        class A: pass
+
+        bb.conversion(A)(lambda x: A())
+        nested = []
+        for _ in range(100_000):
+            nested = [nested]
+        sys.setrecursionlimit(1_000_000)
+        for x in (A(), nested):
+            try:
+                bb.Base.identity(x)
+            except RecursionError as e:
+                assert "C stack" in str(e), e
+            else:
+                raise AssertionError
+        assert bb.Base.identity(3) == 3
+        """
+    )
+
+
 def test_bad_conversions():
     for fixed in (int, str, list, dict, tuple, object, np.ndarray):
         with pytest.raises(ValueError, match="can't be changed"):

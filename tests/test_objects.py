@@ -169,6 +169,65 @@ def test_equal_numbers_have_equal_hashes(x):
         assert {x: 1}[value] == 1
 
 
+@pytest.mark.parametrize(
+    ("code", "value"),
+    [
+        ("Complex(1)", 1),
+        ("Complex(2.5, -3.25)", 2.5 - 3.25j),
+        ("Complex(-1, -1)", -1 - 1j),
+        ('"h\u00e9"', "h\u00e9"),
+        ("true", True),
+        ("Int8(-1)", -1),
+        ("BigFloat(2)^-3", 0.125),
+        ("1 // (big(2)^61 - 1)", Fraction(1, 2**61 - 1)),
+        ("-1 // (big(2)^61 - 1)", Fraction(-1, 2**61 - 1)),
+        ("Inf32", math.inf),
+        ("-1 // 0", -math.inf),
+    ],
+)
+def test_what_is_equal_is_found_in_dictionaries(code, value):
+    x = bb.eval(code, raw=True)
+    assert x == value and hash(x) == hash(value) and {value: 1}[x] == 1
+
+
+def test_a_python_object_has_its_own_hash():
+    o = ("a", 3)
+    assert hash(bb.pyobject(o)) == hash(o)
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(bb.pyobject([]))
+
+
+def test_numbers_with_too_many_digits(run_python):
+    # The library of Julia's big numbers ends the process where there is no memory for one.
+    run_python(
+        """
+        import math
+        from fractions import Fraction
+        import bufferbridge as bb
+
+        x, y = (bb.eval(f"BigFloat(2)^({e})") for e in ("2^40", "-2^40"))
+        assert hash(x) == pow(2, 2**40, 2**61 - 1)
+        assert hash(y) == pow(2, -(2**40), 2**61 - 1)
+        for f in (int, round, math.floor, math.ceil, math.trunc):
+            assert f(y) in (0, 1)
+            try:
+                f(x)
+            except OverflowError as e:
+                assert "digits" in str(e)
+            else:
+                raise AssertionError
+        for z in (x, y, -x):
+            try:
+                bb.convert(Fraction, z)
+            except OverflowError:
+                pass
+            else:
+                raise AssertionError
+        assert bb.convert(Fraction, bb.eval("BigFloat(0)", raw=True)) == 0
+        """
+    )
+
+
 def test_truth():
     for code in ("0", "0.0", "big(0)", "false", '""', "()", "nothing", "Dict()", "Set()", "Int[]"):
         assert not bb.eval(code, raw=True), code
@@ -282,6 +341,24 @@ def test_julias_iterators():
 
 
 # -------------------------------------------------- dictionaries and sets
+
+
+def test_elements_are_not_compared_by_iteration():
+    class Vague:  # as pandas' tables are
+        def __eq__(self, other):
+            raise ValueError("ambiguous")
+
+        __hash__ = object.__hash__
+
+    x = Vague()
+    assert [y is x for y in bb.Base.Iterators.repeated(x, 3)] == [True] * 3
+    it = iter(bb.Base.Set([x]))
+    assert iter(it) is it and next(it) is x
+    for _ in range(2):
+        with pytest.raises(StopIteration):
+            next(it)
+    with pytest.raises(TypeError, match="comes from Julia"):
+        type(it)()
 
 
 def test_a_dictionary_is_a_mapping():
@@ -437,6 +514,15 @@ def test_a_stream_is_a_binary_file(tmp_path):
     with pytest.raises(io.UnsupportedOperation):
         f.write(b"")
     f.close()
+
+
+def test_a_stream_takes_any_memory_in_order():
+    stream = bb.Base.IOBuffer()
+    for x in (np.ones(2, ">i4"), np.ones(1, "f2"), np.zeros(2, "i4,f8"), np.array(["a"])):
+        assert stream.write(x) == x.nbytes
+    for x in (np.ones((2, 3), order="F"), np.ones(4)[::2]):
+        with pytest.raises(BufferError, match=r"bytes\(x\)"):
+            stream.write(x)
 
 
 def test_a_stream_of_text():

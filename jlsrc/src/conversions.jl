@@ -197,5 +197,9 @@ decimaltext(x::AbstractFloat) = replace(replace(string(x), "Inf" => "Infinity"),
 decimaltext(x::BigFloat) = replace(string(x), "Inf" => "Infinity")
 
 "Numerator and denominator of a number, exactly."
-ratio(@nospecialize(x::Real)) = (r = Rational{BigInt}(x); (numerator(r), denominator(r)))
+function ratio(@nospecialize(x::Real))
+    x isa BigFloat && isfinite(x) && checksize(x)
+    r = Rational{BigInt}(x)
+    return numerator(r), denominator(r)
+end
 ratio(@nospecialize(x)) = throw(PyTypeError("'$(typeof(x))' of Julia is no real number"))

@@ -67,12 +67,18 @@ function tonumber(what::String, @nospecialize(x))
                       "$what() wants a number, not '$(typeof(x))' of Julia"))
 end
 
+# Where there is no memory for a BigInt, the library that makes them ends the process.
+const MOST_BITS = 2^30
+checksize(x::BigFloat) = iszero(x) || abs(exponent(x)) <= MOST_BITS ? nothing :
+    throw(OverflowError("the integers that $(sprint(show, x; context = :compact => true)) is made of have too many digits"))
+
 "Real part and imaginary part."
 tocomplex(@nospecialize(x::Number)) = ComplexF64(x)
 tocomplex(@nospecialize(x)) = throw(PyTypeError("complex() wants a number, not '$(typeof(x))' of Julia"))
 
 function rounded(@nospecialize(x::Real), mode)
     isfinite(x) || throw(InexactError(:round, BigInt, x)) # for which some types have a number
+    x isa BigFloat && abs(x) >= 1 && checksize(x)
     return round(BigInt, x, mode)
 end
 
@@ -89,11 +95,27 @@ const HASH_INFINITE = 314159
 
 hashof(@nospecialize(x)) = hash(x) % Int
 
+# Those that are equal to Python's own objects have the hashes of these.
+hashof(x::PyAny) = pyhash(x)
+hashof(x::AbstractString) = pyhash(PyObject(String(x)))
+
+function hashof(@nospecialize(x::Complex))
+    h = (hashof(real(x)) % UInt) + 0x000f4243 * (hashof(imag(x)) % UInt) # sys.hash_info.imag
+    return h % Int
+end
+
+# By Julia's own decomposition, num * 2^pow / den, and not by the fraction: a BigFloat's may have 2^62 digits.
 function hashof(@nospecialize(x::Union{Integer,Rational,AbstractFloat}))
-    isfinite(x) || return isnan(x) ? hash(x) % Int : x > 0 ? HASH_INFINITE : -HASH_INFINITE
-    r = x isa AbstractFloat ? Rational{BigInt}(x) : x
-    n, d = big(numerator(r)), big(denominator(r))
-    iszero(d) && return n > 0 ? HASH_INFINITE : -HASH_INFINITE
-    h = iszero(mod(d, HASH_MODULUS)) ? big(HASH_INFINITE) : mod(abs(n) * invmod(d, HASH_MODULUS), HASH_MODULUS)
-    return Int(n < 0 ? -h : h)
+    isnan(x) && return hash(x) % Int
+    isfinite(x) || return x > 0 ? HASH_INFINITE : -HASH_INFINITE
+    num, pow, den = try
+        map(BigInt, Base.decompose(x))
+    catch e # a number of somebody's that can't be taken apart
+        isforeign(e) && rethrow()
+        return hash(x) % Int
+    end
+    iszero(mod(den, HASH_MODULUS)) && return num > 0 ? HASH_INFINITE : -HASH_INFINITE
+    h = mod(abs(num) << Int(mod(pow, 61)) * invmod(abs(den), HASH_MODULUS), HASH_MODULUS) # 2^61 is 1
+    h = Int((num < 0) == (den < 0) ? h : -h)
+    return h == -1 ? -2 : h
 end

@@ -151,12 +151,15 @@ end
 Base.isequal(::PyAny, ::Operand) = false
 Base.isequal(::Operand, ::PyAny) = false
 
-function Base.hash(o::PyAny, h::UInt)
+Base.hash(o::PyAny, h::UInt) = hash(pyhash(o), h)
+
+"Python's `hash(o)`."
+function pyhash(o::PyAny)
     r = Ref{Int64}()
     withgil() do
         succeeded(GC.@preserve o r @api hash(pointerof(o)::Ptr{Cvoid}, Base.unsafe_convert(Ptr{Int64}, r)::Ptr{Int64})::Cint)
     end
-    return hash(r[], h)
+    return r[]
 end
 
 """
