@@ -71,8 +71,10 @@ class _File:
         if isinstance(data, str):
             raise TypeError("a bytes-like object is required, not 'str': use io.TextIOWrapper(x)")
         view = memoryview(data)
-        if not view.contiguous:
-            raise BufferError("only contiguous memory can be written: use bytes(x)")
+        if not view.c_contiguous:
+            raise BufferError(
+                "only memory in C's order, without gaps, can be written: use bytes(x)"
+            )
         written: int = _bridge().writebytes(self, view.cast("B") if view.nbytes else b"")
         return written
 
