@@ -322,7 +322,7 @@ def test_conversions_of_odd_classes():
 
 
 def test_classes_without_a_hash():
-    class Equal(type):
+    class Equal(type):  # noqa: PLW1641
         def __eq__(cls, other):
             return cls is other
 
