@@ -87,6 +87,8 @@ def eval(code: str, module: JuliaModule | ModuleType | None = None, raw: bool = 
     Raises SyntaxError (with the line and column) for code that does not parse, and JuliaError or
     its natural kin for what the code throws.
     """
+    if not isinstance(code, str):
+        raise TypeError(f"eval takes Julia code, a str, not '{type(code).__name__}'")
     session = _start.ensure()
     evaluate = session.evaluate.raw if raw else session.evaluate
     if module is None:

@@ -18,7 +18,7 @@ int bb_acquire_for_wrapping(PyObject *o, bb_value *buffer)
     switch (bb_acquire(o, buffer)) {
     case 0:
         PyErr_Format(PyExc_TypeError,
-                     "a '%.200s' has no memory to share: it exports no buffer (PEP 3118) and has no "
+                     "'%.200s' has no memory to share: it exports no buffer (PEP 3118) and has no "
                      "__array_interface__", Py_TYPE(o)->tp_name);
         /* fall through */
     case -1:

@@ -492,6 +492,50 @@ def test_conversions_of_classes_from_julia_code():
         bb.eval("c -> pyconversion!(o -> 1, c)")(print)
 
 
+def test_convert_as_objects_are_converted():
+    assert str(bb.convert(bb.Base.Symbol, "a")) == "a"
+    assert bb.eval("x -> x === 'a'")(bb.convert(bb.Base.Char, "a")) is True
+    assert bb.convert(bb.eval("Vector{Float64}"), (1, 2)).format == "d"
+    assert bb.eval("x -> x isa Dict{Symbol,Float64}")(
+        bb.convert(bb.eval("Dict{Symbol,Float64}"), {"a": 1})
+    )
+    with pytest.raises(TypeError, match="can't be converted"):
+        bb.convert(bb.eval("Vector{Float64}"), "ab")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value", "shown"),
+    [
+        ("Vector{Float64}", [1, 2], "AbstractVector"),
+        ("Vector{Any}", [1, 2], "AbstractVector"),
+        ("Dict{String,Any}", {"a": 1}, "AbstractDict"),
+        ("Set{Float64}", {1}, "Set"),
+        ("Symbol", "a", "a String, and the method wants a Symbol"),
+        ("Char", "a", "wants a Char"),
+        ("Float32", 1.5, "a Float64, and the method wants a Float32"),
+        ("UInt8", 3, "an Int64, and the method wants an? UInt8"),
+    ],
+)
+def test_arguments_of_another_type_are_explained(wanted, value, shown):
+    f = bb.eval(f"module Hints{abs(hash(wanted))}; hinted(a, x::{wanted}; k = 1) = x; end").hinted
+    for call in (lambda: f(1, value), lambda: f(1, value, k=2)):
+        with pytest.raises(TypeError, match=shown) as caught:
+            call()
+        message = str(caught.value)
+        assert "Argument 2 is " in message and "bufferbridge.convert" in message
+        assert "Argument 1" not in message
+    f(1, bb.convert(bb.eval(wanted), value))
+    with pytest.raises(TypeError) as caught:
+        f(1, object())
+    assert "Argument" not in str(caught.value)
+
+
+def test_hints_are_not_given_for_julias_own():
+    with pytest.raises(TypeError) as caught:
+        bb.eval("+")(1, "a")
+    assert "bufferbridge" not in str(caught.value)
+
+
 def test_classes_are_let_go_of():
     cls = type("Ephemeral", (), {})
     identity(cls())

@@ -322,6 +322,16 @@ def test_indices_are_julias():
         t[1] = 2
 
 
+def test_types_take_their_parameters():
+    vector = bb.Base.Vector[bb.Core.Int]
+    assert len(vector()) == 0 and vector == bb.eval("Vector{Int}")
+    assert bb.Core.Array[bb.Core.Float64, 2] == bb.eval("Matrix{Float64}")
+    assert bb.eval("NTuple")[3, bb.Core.Int] == bb.eval("NTuple{3,Int}")
+    assert list(bb.Core.Float64[1, 2]) == [1.0, 2.0]  # Julia's Float64[1, 2]
+    with pytest.raises(bb.JuliaError, match="too many parameters"):
+        bb.Base.Vector[bb.Core.Int, bb.Core.Int, bb.Core.Int]
+
+
 # --------------------------------------------------------------- iteration
 
 

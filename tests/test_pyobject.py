@@ -119,7 +119,7 @@ def test_a_class_has_attributes_too(jl):
     # A callable is a Function in Julia.
     assert jl("c -> c isa Function && c.kind")(Thing) == "thing"
     assert jl("c -> c().method(1)")(Thing) == 1
-    assert jl("() -> pyimport(\"pathlib\").PurePosixPath(\"/a/b\").parent.name")() == "a"
+    assert jl('() -> pyimport("pathlib").PurePosixPath("/a/b").parent.name')() == "a"
     assert jl("c -> (c.extra = 5; pygetattr(c, :extra))")(Thing) == 5
     del Thing.extra
     assert jl("c -> (:kind in propertynames(c), hasproperty(c, :zzz), c == c, hash(c) == hash(c))")(
@@ -134,7 +134,7 @@ def test_printing(jl):
     assert jl("repr")(d) == "PyObject(Decimal('1.50'))"
     assert jl("string")(d) == "1.50"
     assert jl('o -> "$o"')(d) == "1.50"
-    assert jl("o -> sprint(show, MIME(\"text/plain\"), [o])")(d).endswith("PyObject(Decimal('1.50'))")
+    assert jl('o -> sprint(show, MIME("text/plain"), [o])')(d).endswith("PyObject(Decimal('1.50'))")
     assert jl("repr")(print) == "PyFunction(<built-in function print>)"
 
 
@@ -331,7 +331,7 @@ def test_truth(jl):
 
 def test_isinstance(jl):
     assert jl("pyisinstance")(raw(5), int) is True
-    assert jl("o -> pyisinstance(o, (pybuiltin(\"str\"), pybuiltin(\"list\")))")(raw(5)) is False
+    assert jl('o -> pyisinstance(o, (pybuiltin("str"), pybuiltin("list")))')(raw(5)) is False
     with pytest.raises(TypeError):
         jl("pyisinstance")(raw(5), 5)
 
@@ -488,7 +488,13 @@ def test_lenient_conversion(jl):
 
 @given(
     st.recursive(
-        st.one_of(st.integers(-(2**70), 2**70), st.floats(allow_nan=False), st.text(), st.booleans(), st.none()),
+        st.one_of(
+            st.integers(-(2**70), 2**70),
+            st.floats(allow_nan=False),
+            st.text(),
+            st.booleans(),
+            st.none(),
+        ),
         lambda x: st.one_of(st.lists(x, max_size=3), st.dictionaries(st.text(), x, max_size=3)),
         max_leaves=8,
     )
@@ -529,7 +535,9 @@ def test_lists_are_shared(jl):
     use("reverse!(l); l[1] = 0; l .= l .+ 1")
     assert items == [1, 5, 6, 7, 7, 8, 9]
     assert use("findfirst(isequal(6), l)") == 3
-    assert use("copy(l) isa Vector{Int} && filter(iseven, l) == [6, 8] && map(x -> 2x, l) isa Vector{Int}")
+    assert use(
+        "copy(l) isa Vector{Int} && filter(iseven, l) == [6, 8] && map(x -> 2x, l) isa Vector{Int}"
+    )
     for code, error in [
         ("l[0]", IndexError),
         ("l[8]", IndexError),
@@ -555,14 +563,14 @@ def test_dicts_are_shared(jl):
     o = raw(d)
     assert jl("PyDict")(o) is d
     use = lambda code: jl(f"function (o) d = PyDict{{String,Int}}(o); {code} end")(o)  # noqa: E731
-    assert use('(d["a"], length(d), haskey(d, "b"), haskey(d, 5), "b" in keys(d), "z" in keys(d))') == (
-        *(1, 2, True, False, True, False),
-    )
+    assert use(
+        '(d["a"], length(d), haskey(d, "b"), haskey(d, 5), "b" in keys(d), "z" in keys(d))'
+    ) == (*(1, 2, True, False, True, False),)
     use('d["c"] = 3')
     assert d == {"a": 1, "b": 2, "c": 3}
-    assert use('(get(d, "z", 0), get(() -> 1, d, "z"), get!(d, "z", 26), get!(() -> 0, d, "z"))') == (
-        *(0, 1, 26, 26),
-    )
+    assert use(
+        '(get(d, "z", 0), get(() -> 1, d, "z"), get!(d, "z", 26), get!(() -> 0, d, "z"))'
+    ) == (*(0, 1, 26, 26),)
     assert d["z"] == 26
     assert use('(pop!(d, "z"), pop!(d, "z", -1))') == (26, -1)
     use('delete!(d, "c"); delete!(d, "c")')
@@ -638,9 +646,9 @@ def test_binary_files(jl, tmp_path):
             jl("o -> read(PyIO(o), UInt8)")(o)
         with pytest.raises(EOFError):
             jl("o -> read!(seek(PyIO(o), 1), zeros(100))")(o)
-        assert jl("o -> (io = seek(PyIO(o), 3); (position(io), length(read(io, 4)), position(io)))")(
-            o
-        ) == (3, 4, 7)
+        assert jl(
+            "o -> (io = seek(PyIO(o), 3); (position(io), length(read(io, 4)), position(io)))"
+        )(o) == (3, 4, 7)
         # What Julia has not asked for is still Python's.
         f.seek(0)
         assert bytes(jl("o -> read(PyIO(o), 3)")(o)) == "hé".encode()
@@ -680,8 +688,8 @@ def test_text_files(jl, tmp_path):
         )
         assert list(jl("o -> collect(eachline(PyIO(o)))")(o)) == ["zwei", "", "last"]
     with open(path, "w", encoding="utf-16") as f:
-        jl('o -> (io = PyIO(o); print(io, "ü", 1, \'€\'); flush(io))')(raw(f))
-        assert jl("o -> (io = PyIO(o); for b in codeunits(\"€\"); write(io, b); end)")(raw(f)) is None
+        jl("o -> (io = PyIO(o); print(io, \"ü\", 1, '€'); flush(io))")(raw(f))
+        assert jl('o -> (io = PyIO(o); for b in codeunits("€"); write(io, b); end)')(raw(f)) is None
     assert path.read_text(encoding="utf-16") == "ü1€€"
     lines = jl('o -> readlines(PyIO(o), keep = true) == ["a\\n", "b"]')
     assert lines(io.StringIO("a\nb")) is True
@@ -695,7 +703,9 @@ def test_text_files(jl, tmp_path):
 
 def test_julias_functions_write_to_python(jl):
     f = io.StringIO()
-    jl('using Test\no -> (io = PyIO(o); show(io, [1, 2]); println(io); join(io, ["a", "b"], ", "))')(f)
+    jl(
+        'using Test\no -> (io = PyIO(o); show(io, [1, 2]); println(io); join(io, ["a", "b"], ", "))'
+    )(f)
     assert f.getvalue() == "[1, 2]\na, b"
 
 
@@ -728,10 +738,13 @@ def test_imports(jl):
 def test_python_code(jl):
     assert jl('pyeval("x + y", (x = 2, y = 3))') == 5
     assert jl('pyeval("1 + 1")') == 2
-    assert jl('pyeval(PyObject, "[1]") isa PyObject && pyeval(Vector{Float64}, "[1]") == [1.0]') is True
-    assert jl('d = pyexec("def f(x):\\n    return 2 * x\\ny = 4"); (d["f"](3), d["y"], pyeval("f(y)", d))') == (
-        *(6, 4, 8),
+    assert (
+        jl('pyeval(PyObject, "[1]") isa PyObject && pyeval(Vector{Float64}, "[1]") == [1.0]')
+        is True
     )
+    assert jl(
+        'd = pyexec("def f(x):\\n    return 2 * x\\ny = 4"); (d["f"](3), d["y"], pyeval("f(y)", d))'
+    ) == (*(6, 4, 8),)
     assert jl('pyexec("z = x", Dict("x" => 5))["z"]') == 5
     names = {"a": 1}
     jl('o -> pyexec("b = a + 1", PyDict(o))')(raw(names))
@@ -750,8 +763,13 @@ def test_typed_calls(jl):
     x = [1]
     assert jl("f -> pycall(f, PyObject) isa PyObject")(lambda: x) is True
     assert jl("f -> pycall(f, PyObject)")(lambda: x) is x
-    assert jl("(f, x) -> pycall(f, Vector{Float64}, x; k = 2) == [2.0]")(lambda x, k: [x * k], 1) is True
-    with pytest.raises(TypeError, match="Python function <built-in function len> returned 2, where String"):
+    assert (
+        jl("(f, x) -> pycall(f, Vector{Float64}, x; k = 2) == [2.0]")(lambda x, k: [x * k], 1)
+        is True
+    )
+    with pytest.raises(
+        TypeError, match="Python function <built-in function len> returned 2, where String"
+    ):
         call(len, bb.Base.String, [1, 2])
     with pytest.raises(TypeError, match="InexactError"):
         call(lambda: 500, bb.Base.Int8)
@@ -779,7 +797,7 @@ def test_context_managers(jl, tmp_path):
     assert jl("m -> pywith(x -> x + 1, m)")(m) == 6
     assert m.log == ["enter", (None, None)]
     path = tmp_path / "file"
-    jl("p -> pywith(pybuiltin(\"open\")(p, \"w\")) do f\n f.write(\"text\")\nend")(str(path))
+    jl('p -> pywith(pybuiltin("open")(p, "w")) do f\n f.write("text")\nend')(str(path))
     assert path.read_text() == "text"
     fail = jl("m -> pywith(x -> [1, 2][x], m)")
     with pytest.raises(IndexError) as caught:
@@ -804,7 +822,7 @@ def test_context_managers(jl, tmp_path):
 
 def test_context_managers_may_end_an_exception(jl):
     m = Manager(swallow=True)
-    assert jl("m -> (pywith(x -> error(\"over\"), m), 1)")(m) == (None, 1)
+    assert jl('m -> (pywith(x -> error("over"), m), 1)')(m) == (None, 1)
     assert str(m.log[-1][1]) == "over"
 
     class Raises(Manager):
@@ -812,7 +830,7 @@ def test_context_managers_may_end_an_exception(jl):
             raise ValueError("on the way out")
 
     with pytest.raises(ValueError, match="on the way out"):
-        jl("m -> pywith(x -> error(\"over\"), m)")(Raises())
+        jl('m -> pywith(x -> error("over"), m)')(Raises())
 
     class NoEntry(Manager):
         def __enter__(self):

@@ -183,8 +183,16 @@ end
 
 # ---------------------------------------------------------------- on request
 
-convertto(@nospecialize(T), @nospecialize(x)) = T isa Type ? convert(T, x) :
-    throw(PyTypeError("convert wants a class or a Julia type, not a value of type $(typeof(T))"))
+# By Julia's own convert, or where that knows nothing (text to a Symbol, a tuple to a Vector) as objects of Python are converted.
+function convertto(@nospecialize(T), @nospecialize(x))
+    T isa Type || throw(PyTypeError("convert wants a class or a Julia type, not a value of type $(typeof(T))"))
+    try
+        return convert(T, x)
+    catch e
+        e isa MethodError && e.f === convert && !(x isa PyAny) || rethrow()
+    end
+    return fromobject(T, PyObject(x))
+end
 
 "A Julia object as any result is converted."
 converted(@nospecialize(x)) = x

@@ -208,8 +208,42 @@ function methodhint(e::MethodError)
         why = objecthint(x)
         why === nothing || push!(lines, "\nArgument $i stays a Python object: $why.")
     end
+    isempty(lines) && append!(lines, kindhints(e))
     return join(lines)
 end
+
+"""
+Arguments that are of the right kind for a method but of another type: Python's list became a `Vector{Int64}`, its float a
+`Float64`. Methods of Julia's own are not looked at, which take all kinds of things.
+"""
+function kindhints(e::MethodError)
+    args = positional(e)
+    f = length(args) == length(e.args) ? e.f : e.args[2]
+    for m in methods(f)
+        m.module in (Base, Core) && continue
+        types = Base.unwrap_unionall(m.sig).parameters[2:end]
+        length(types) == length(args) && !m.isva || continue
+        wrong = [i for i in eachindex(args) if !matches(types[i], args[i])]
+        all(i -> islike(types[i], args[i]), wrong) || continue
+        return ["\nArgument $i is $(article(string(typeof(args[i])))), and the method wants $(article(string(types[i]))): pass bufferbridge." *
+                "convert(bufferbridge.eval(\"$(types[i])\"), x)" * remedy(types[i]) for i in wrong]
+    end
+    return String[]
+end
+
+matches(@nospecialize(T), @nospecialize(x)) = !(T isa Type) || x isa T
+article(name) = (first(name) in "AEIOU" ? "an " : "a ") * name
+
+# Whether x can be converted to T, perhaps, and T says what to.
+islike(@nospecialize(T), @nospecialize(x)) = false
+islike(T::DataType, @nospecialize(x)) =
+    x isa Number ? T <: Number :
+    x isa AbstractString ? T <: Union{Symbol,AbstractChar} :
+    x isa Array ? T <: Array && ndims(T) == ndims(x) :
+    x isa AbstractDict ? T <: AbstractDict : x isa AbstractSet && T <: AbstractSet
+
+remedy(@nospecialize(T)) = T <: Vector ? ", or declare the argument as AbstractVector" :
+    T <: AbstractDict ? ", or declare the argument as AbstractDict" : ""
 
 # A call with keywords fails in a function of the compiler's, whose first two arguments are the
 # keywords and the function itself.

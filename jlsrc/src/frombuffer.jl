@@ -192,6 +192,9 @@ function PyArray(o::PyObject)
     end
 end
 
+# Memory of Python's that is an Array already, or any array of Julia's whose memory Python can see.
+PyArray(a::AbstractArray) = PyArray(PyObject(a))
+
 "The one item in the buffer of `v`: a NumPy scalar."
 function itemof(v::Ptr{Value})
     b = unsafe_load(geta(Ptr{BufferInfo}, v))

@@ -38,7 +38,7 @@ end
 
 One of Python's builtins: `pybuiltin("len")(o)`.
 """
-pybuiltin(name::AbstractString) = getproperty(pyimport("builtins"), Symbol(name))
+pybuiltin(name::Union{AbstractString,Symbol}) = getproperty(pyimport("builtins"), Symbol(name))
 
 """
     pycall(f, T, args...; kwargs...)

@@ -92,6 +92,12 @@ end
 
 lengthof(@nospecialize(x)) = length(x)
 getitem(@nospecialize(x), @nospecialize(key)) = key isa Tuple ? x[map(colon, key)...] : x[colon(key)]
+# What Julia writes with braces, Vector{Int}: no type that has parameters makes arrays of types by itself.
+function getitem(@nospecialize(T::UnionAll), @nospecialize(key))
+    parameters = key isa Tuple ? key : (key,)
+    all(p -> p isa Union{Type,TypeVar,Integer,Symbol}, parameters) && return T{parameters...}
+    return T[map(colon, parameters)...]
+end
 getitem(@nospecialize(x::AbstractDict), @nospecialize(key)) = x[keyof(keytype(x), key)]
 
 # Indices are Julia's own; of Python's slices only `:` is one.

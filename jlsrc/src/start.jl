@@ -210,6 +210,7 @@ function start(lookup::Ptr{Cvoid})
         @api(set_helper((i - 1)::Int64, f::Ptr{Cvoid})::Cint) == 0 ||
             error("bufferbridge's C layer has another number of helpers: reinstall bufferbridge")
     end
+    empty!(ARGS) # Debian's Julia 1.5 has some from when it was built
     takestreams!()
     atexit(deliverall)
     CALLER[] = current_task()
