@@ -266,11 +266,13 @@ def convert(type_: Any, value: Any) -> Any:
 
     Raises what Julia's convert or the class raise.
     """
+    from . import pyobject
+
     bridge = _start.ensure().bridge
     if isinstance(type_, JuliaValue):
         if _is_decimal(value):
             return bridge.fromdecimal.raw(type_, str(value))
-        return bridge.convertto.raw(type_, value)
+        return bridge.convertto.raw(type_, value, pyobject(value))
     if not isinstance(type_, type):
         raise TypeError(f"convert wants a class or a Julia type, not '{type(type_).__name__}'")
     if isinstance(value, JuliaValue):

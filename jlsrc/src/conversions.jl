@@ -184,14 +184,14 @@ end
 # ---------------------------------------------------------------- on request
 
 # By Julia's own convert, or where that knows nothing (text to a Symbol, a tuple to a Vector) as objects of Python are converted.
-function convertto(@nospecialize(T), @nospecialize(x))
+function convertto(@nospecialize(T), @nospecialize(x), o::PyAny)
     T isa Type || throw(PyTypeError("convert wants a class or a Julia type, not a value of type $(typeof(T))"))
     try
         return convert(T, x)
     catch e
         e isa MethodError && e.f === convert && !(x isa PyAny) || rethrow()
     end
-    return fromobject(T, PyObject(x))
+    return fromobject(T, o)
 end
 
 "A Julia object as any result is converted."
