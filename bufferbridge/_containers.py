@@ -66,7 +66,7 @@ def _ior(self: JuliaDict, other: Any) -> Any:
 
 def _add(self: JuliaSet, value: Any) -> None:
     """Add an element."""
-    _start.ensure().Base.push_b(self, value)
+    _start.ensure().bridge.addto_b(self, value)
 
 
 def _discard(self: JuliaSet, value: Any) -> None:

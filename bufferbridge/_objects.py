@@ -49,11 +49,11 @@ def _format(self: JuliaValue, spec: str) -> str:
 
 
 def _copy(self: JuliaValue) -> Any:
-    return _start.ensure().Base.copy.raw(self)
+    return _start.ensure().bridge.shallowcopy.raw(self)
 
 
 def _deepcopy(self: JuliaValue, memo: Any) -> Any:
-    return _start.ensure().Base.deepcopy.raw(self)
+    return _start.ensure().bridge.deepcopied.raw(self)
 
 
 def _repr_mimebundle_(
@@ -86,7 +86,10 @@ class _Documentation:
     def __get__(self, instance: JuliaValue | None, owner: type) -> str | None:
         if instance is None or _start.session() is None:
             return self._text
-        text: str = _start.ensure().bridge.docof(instance)
+        try:
+            text: str = _start.ensure().bridge.docof(instance)
+        except RuntimeError:  # another thread than Julia allows, a fork, Julia's end
+            return self._text
         return text
 
 

@@ -191,3 +191,10 @@ def test_assigning_a_constant():
     bb.eval("const c_test = 1")
     with pytest.raises(bb.JuliaError):
         bb.Main.c_test = "x"
+
+
+def test_syntax_that_is_wrong_after_parsing():
+    for code in ("x -> (a = 1; b, c)", "return 1 + break", "f(x, x) = 1", "local = 1"):
+        with pytest.raises(SyntaxError) as caught:
+            bb.eval(code)
+        assert isinstance(caught.value, bb.JuliaError)

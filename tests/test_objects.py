@@ -414,6 +414,9 @@ def test_keys_that_came_out_go_in():
     assert "a" in letters and sorted(letters) == ["a", "b"]
     letters.discard("a")
     assert list(letters) == ["b"]
+    symbols = bb.eval("Set([:a])")
+    symbols.add("b")
+    assert symbols == bb.eval("Set([:a, :b])")
 
 
 @settings(deadline=None, max_examples=60)
@@ -617,10 +620,26 @@ def test_copies():
     shallow, deep = copy.copy(d), copy.deepcopy(d)
     d[1][0] = 5
     assert shallow[1][0] == 5 and deep[1][0] == 1 and type(deep) is bb.JuliaDict
+    for same in (bb.Base, bb.Base.sin, bb.eval(":a"), bb.eval("Int"), big(1)):
+        assert copy.copy(same) == same == copy.deepcopy(same)
     x = bb.eval("[1.0, 2.0]")
     y = copy.deepcopy(x)
     y[0] = 9
     assert x[0] == 1 and type(y) is bb.JuliaArray
+
+
+def test_documentation_can_always_be_asked_for(run_python):
+    run_python(
+        """
+        import atexit
+        import bufferbridge as bb
+
+        f, x = bb.Base.sin, bb.eval("1//3", raw=True)
+        assert "sin" in f.__doc__
+        atexit._run_exitfuncs()
+        assert f.__doc__ == bb.JuliaFunction.__doc__ and x.__doc__ == bb.JuliaValue.__doc__
+        """
+    )
 
 
 def test_comparing_after_the_end(run_python):

@@ -678,6 +678,40 @@ def test_binary_files(jl, tmp_path):
     assert slow.written == b"0123456789"
 
 
+@pytest.mark.parametrize("read", ["readline(io)", "String(read(io))", "String(read(io, 6))"])
+def test_what_was_read_is_not_lost_by_an_exception(jl, read):
+    class Late(io.RawIOBase):
+        calls = 0
+        data = io.BytesIO(b"abcdef\nghi\n")
+
+        def _wait(self):
+            self.calls += 1
+            if self.calls == 3:
+                raise BlockingIOError("later")
+
+        def readable(self):
+            return True
+
+        def read(self, n=-1):
+            self._wait()
+            return self.data.read(min(n, 2))
+
+        def readline(self, n=-1):
+            self._wait()
+            return self.data.readline(n)
+
+    file = Late()
+    stream = jl("o -> (io = PyIO(o); eof(io); BufferBridge.Unconverted(io))")(file)
+    if read.startswith("readline"):
+        file.calls = 2
+    if read == "String(read(io))":
+        file.calls = 2
+        file.data.read = lambda n, read=file.data.read: read()
+    with pytest.raises(BlockingIOError):
+        jl(f"io -> {read}")(stream)
+    assert jl(f"io -> {read}")(stream).startswith("abcdef")
+
+
 def test_text_files(jl, tmp_path):
     path = tmp_path / "text"
     path.write_text("añb\nzwei\n\nlast", encoding="latin-1")

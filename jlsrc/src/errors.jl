@@ -54,6 +54,7 @@ Base.showerror(io::IO, e::SyntaxError) = print(io, e.message)
 Which Python exception is natural for `e`. Packages may add methods.
 """
 errorkind(@nospecialize(e)) = KIND_ERROR
+errorkind(e::ErrorException) = startswith(e.msg, "syntax: ") ? KIND_SYNTAX : KIND_ERROR # found after parsing
 errorkind(::BoundsError) = KIND_INDEX
 errorkind(::StringIndexError) = KIND_INDEX
 errorkind(::KeyError) = KIND_KEY

@@ -48,6 +48,14 @@ end
 argumentnames(m) = String[startswith(String(n), '#') ? "" : String(n) for n in Base.method_argnames(m)]
 annotation(@nospecialize(T)) = T === Any ? "" : string(T)
 
+# ------------------------------------------------------------------- copies
+
+"What Python's copy module gives: things that nobody can change are their own copies."
+shallowcopy(@nospecialize(x)) = isconstant(x) ? x : copy(x)
+deepcopied(@nospecialize(x)) = isconstant(x) ? x : deepcopy(x)
+
+isconstant(@nospecialize(x)) = x isa Union{Function,Module,Type,Symbol,Number,AbstractString,AbstractChar,Nothing,Missing}
+
 # ------------------------------------------------------------------ display
 
 # Richest first; a notebook chooses.

@@ -49,12 +49,17 @@ end
 # Up to n bytes.
 function Base.readbytes!(io::PyIO, into::AbstractVector{UInt8}, n = length(into))
     have = taken!(io)
-    while length(have) < n
-        # A character has up to four bytes: never more than are asked for, but for the last one.
-        missing_ = n - length(have)
-        more = fetchitems(io, io.text ? max(1, missing_ >> 2) : missing_)
-        isempty(more) && break
-        append!(have, more)
+    try
+        while length(have) < n
+            # A character has up to four bytes: never more than are asked for, but for the last one.
+            missing_ = n - length(have)
+            more = fetchitems(io, io.text ? max(1, missing_ >> 2) : missing_)
+            isempty(more) && break
+            append!(have, more)
+        end
+    catch # an interrupt, a timeout: what was read is there for the next one
+        prepend!(io.ahead, have)
+        rethrow()
     end
     m = Int(min(n, length(have)))
     length(into) < m && resize!(into, m)
@@ -77,14 +82,16 @@ end
 Base.peek(io::PyIO, ::Type{UInt8}) = eof(io) ? throw(EOFError()) : first(io.ahead)
 Base.bytesavailable(io::PyIO) = length(io.ahead)
 Base.readavailable(io::PyIO) = (eof(io); taken!(io))
-Base.read(io::PyIO) = append!(taken!(io), fetchitems(io, -1))
+function Base.read(io::PyIO)
+    more = fetchitems(io, -1) # first: it may throw
+    return append!(taken!(io), more)
+end
 Base.read(io::PyIO, n::Integer) = (v = UInt8[]; readbytes!(io, v, n); v)
 Base.read(io::PyIO, ::Type{String}) = String(read(io))
 
 function Base.readline(io::PyIO; keep::Bool = false)
-    line = taken!(io)
-    UInt8('\n') in line || append!(line, itembytes(io.object.readline()))
-    s = String(line)
+    UInt8('\n') in io.ahead || append!(io.ahead, itembytes(io.object.readline()))
+    s = String(taken!(io))
     return keep ? s : endswith(s, "\r\n") ? String(chop(s; tail = 2)) : String(chomp(s))
 end
 

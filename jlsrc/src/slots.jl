@@ -164,6 +164,7 @@ truth(@nospecialize(x::Union{AbstractDict,AbstractSet,AbstractArray,AbstractStri
 truth(@nospecialize(x::Number)) = !iszero(x)::Bool
 truth(::Union{Nothing,Missing}) = false
 
+addto!(x::AbstractSet, @nospecialize(item)) = (push!(x, keyof(eltype(x), item)); nothing)
 discard(x::AbstractSet, @nospecialize(item)) = (delete!(x, keyof(eltype(x), item)); nothing)
 
 "The pairs of a dictionary as tuples."
