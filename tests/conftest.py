@@ -17,9 +17,16 @@ import bufferbridge as bb
 def run_python(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs code in a fresh Python; fails the test if that exits with another code than 0."""
 
-    def run(code: str, *, code_expected: int = 0, env: dict[str, str] | None = None, args=()):
+    def run(
+        code: str,
+        *,
+        code_expected: int = 0,
+        env: dict[str, str] | None = None,
+        args=(),
+        arguments=(),
+    ):
         done = subprocess.run(
-            [sys.executable, *args, "-c", textwrap.dedent(code)],
+            [sys.executable, *args, "-c", textwrap.dedent(code), *arguments],
             capture_output=True,
             text=True,
             timeout=300,

@@ -79,6 +79,7 @@ class Operation:
         if error is None:
             return ("hit" if hit else "done"), result
         error.__traceback__ = None
+        error.__dict__.pop("__notes__", None)  # which hold Julia's frames
         if isinstance(error, (MemoryError, *self.also)):
             return "hit", error
         return "raised", error

@@ -47,7 +47,7 @@ def test_datetimes(d):
     assert same(d.replace(microsecond=d.microsecond // 1000 * 1000)).startswith("Dates.DateTime ")
     if d.microsecond % 1000:
         assert identity(d) is d  # Julia's have milliseconds
-        assert shown(d).startswith("BufferBridge.PyObject")
+        assert "PyObject" in shown(d)
 
 
 @settings(deadline=None, max_examples=50)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import doctest
 import re
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [p for p in sorted((ROOT / "docs").glob("*.md")) if ">>> " in p.read_text()]
@@ -17,16 +14,25 @@ def test_readme(run_python):
     assert "BoundsError" in run_python(code).stdout
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_examples(page, monkeypatch):
-    monkeypatch.chdir(ROOT)  # for the paths of examples
-    failed, tried = doctest.testfile(
-        str(page),
-        module_relative=False,
-        optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE,
+def test_examples(run_python):
+    """All pages in one process, where nothing else has been."""
+    assert len(PAGES) > 10
+    done = run_python(
+        """
+        import doctest, os, sys
+        wrong = []
+        os.chdir(sys.argv[1])  # for the paths of examples
+        for page in sys.argv[2:]:
+            flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+            failed, tried = doctest.testfile(page, module_relative=False, optionflags=flags)
+            if failed or not tried:
+                wrong.append(f"{page}: {failed} of {tried} failed")
+        print("\\n".join(wrong))
+        sys.exit(len(wrong))
+        """,
+        arguments=[str(ROOT), *map(str, PAGES)],
     )
-    assert tried > 0
-    assert failed == 0
+    assert done.stdout.strip() == ""
 
 
 def _anchors(page):

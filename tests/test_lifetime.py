@@ -558,13 +558,14 @@ class Model:
 
 
 def test_cycles_across_the_border_are_found_and_broken(held):
+    known = {id(python) for python, _ in suspects()}  # of other tests
     model = Model(weak=False)
     assert model.solve(20) == 41
     alive = weakref.ref(model)
     del model
     collect_both()
     assert alive() is not None  # neither collector sees it
-    ((python, julia),) = suspects()
+    ((python, julia),) = (pair for pair in suspects() if id(pair[0]) not in known)
     assert python.__func__ is Model.step
     assert julia is alive().solve
     del python.__self__.solve, python, julia
@@ -574,7 +575,7 @@ def test_cycles_across_the_border_are_found_and_broken(held):
     model = Model(weak=True)
     assert model.solve(20) == 41
     alive = weakref.ref(model)
-    assert list(suspects()) == []
+    assert {id(python) for python, _ in suspects()} <= known
     del model
     collect_both()
     assert alive() is None
@@ -584,13 +585,14 @@ def test_a_cycle_through_a_container_and_a_buffer(held):
     class Data(bytearray):
         pass
 
+    known = {id(python) for python, _ in suspects()}  # of other tests
     data = Data(100)
     data.holder = [bb.eval("x -> Ref{Any}(x)")(data)]
     thing = Thing()
     thing.value = {"key": bb.eval("x -> Any[x]")(thing)}
     found = {id(python) for python, _ in suspects()}
-    assert found == {id(data), id(thing)}
+    assert found - known == {id(data), id(thing)}
     data.holder.clear()
     del thing.value
     collect_both()
-    assert list(suspects()) == []
+    assert {id(python) for python, _ in suspects()} <= known
