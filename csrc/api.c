@@ -480,6 +480,8 @@ static void api_set_facts(int64_t any_thread, int64_t threads, int64_t length_of
 
 static int api_check_signals(void) IN_PYTHON(int, bb_check_signals())
 
+static void api_keep_descriptors(void) { bb_keep_descriptors(); }
+
 static bb_state *api_state(void) { return &bb; }
 
 #define F(name) {#name, (void *)api_##name}
@@ -490,7 +492,7 @@ static const struct { const char *name; void *function; } functions[] = {
     F(leave_recursion), F(hold), F(decref), F(incref),
     F(loan_hold), F(loan_release), F(release_later), F(drain), F(grow_roots), F(new_julia), F(raise), F(fetch), F(wants_frames), F(restore),
     F(format_exception), F(write), F(set_entry), F(set_helper), F(set_facts),
-    F(set_runtime), F(set_waker), F(set_idle), F(set_take_over), F(check_signals), F(state),
+    F(set_runtime), F(set_waker), F(set_idle), F(set_take_over), F(check_signals), F(state), F(keep_descriptors),
 };
 
 void *bb_api_function(const char *name)

@@ -443,6 +443,7 @@ void bb_turn_away(void);
 /* signals.c */
 void bb_save_process(void);
 void bb_restore_process(void);
+void bb_keep_descriptors(void);      /* what libuv has made of stdin, stdout and stderr since is undone */
 void bb_watch_signals(void);
 void bb_attend(void);
 void bb_wake_watcher(void);

@@ -80,7 +80,8 @@ static void call_handler(const struct sigaction *a, int sig, siginfo_t *info, vo
 static long thread_before[1024];
 static int threads_before;
 
-/* libuv makes pipes non-blocking, which Python shares and does not expect: its output would be lost. */
+/* libuv makes pipes non-blocking, which Python shares and does not expect: its output would be lost. So does
+ * the libuv of a Julia process to which ours are handed on: up to Julia 1.5 of those that compile packages. */
 void bb_save_process(void)
 {
     DIR *tasks = opendir("/proc/self/task");
@@ -167,9 +168,16 @@ void bb_restore_process(void)
             sigaction(sig, &before.actions[sig], NULL);
     }
     bb_keep_faults();
-    for (int fd = 0; fd < 3; fd++)
-        if (before.descriptors[fd] != -1)
-            fcntl(fd, F_SETFL, before.descriptors[fd]);
+    bb_keep_descriptors();
+}
+
+void bb_keep_descriptors(void)
+{
+    for (int fd = 0; fd < 3; fd++) {
+        int now = fcntl(fd, F_GETFL);
+        if (before.descriptors[fd] != -1 && now != -1 && (now & ~before.descriptors[fd] & O_NONBLOCK))
+            fcntl(fd, F_SETFL, now & ~O_NONBLOCK);
+    }
 }
 
 /* -------------------------------------------------- where Julia may be stopped */

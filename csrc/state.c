@@ -351,7 +351,9 @@ int bb_boot(const char *libjulia, const char *bindir, const char *image, int arg
 
     bb_is_main = 1;
     facts[0] = (uintptr_t)bb_api_function;
-    if (load_package(&api, package, uuid, facts) < 0)
+    int loaded = load_package(&api, package, uuid, facts);
+    bb_keep_descriptors(); /* a process may have compiled it */
+    if (loaded < 0)
         return -1;
     if (bb.entry == NULL) {
         report("the BufferBridge package did not load");

@@ -142,6 +142,26 @@ def test_redirection_in_julia(capsys, tmp_path):
     assert capsys.readouterr().out == "out again\n"
 
 
+def test_compiling_a_package_leaves_pipes_as_they_are(run_python, tmp_path):
+    # Julia 1.5 hands stdout on to the process that compiles, whose libuv makes it non-blocking: for all who have it.
+    package = tmp_path / "Quiet.jl" / "src"
+    package.mkdir(parents=True)
+    package.joinpath("Quiet.jl").write_text("module Quiet\nend\n")
+    project = package.parent / "Project.toml"
+    project.write_text('name = "Quiet"\nuuid = "a3f4cbb8-2c6c-4a5e-9a5a-3a2f1a4c7f10"\n')
+    done = run_python(
+        """
+        import fcntl, os, sys
+        import bufferbridge as bb
+        bb.eval("push!(LOAD_PATH, ARGS_)".replace("ARGS_", repr(sys.argv[1]).replace("'", '"')))
+        bb.eval("using Quiet")
+        print([fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK for fd in (0, 1, 2)])
+        """,
+        arguments=[str(package.parent)],
+    )
+    assert done.stdout == "[0, 0, 0]\n"
+
+
 def test_processes_that_julia_starts(run_python):
     done = run_python(
         """

@@ -110,6 +110,8 @@ function takestreams!()
     old = stderr
     setstream!(STDOUT, 1)
     setstream!(STDERR, 2)
+    # A Julia process that was handed our descriptors, to compile a package, has made the pipes among them non-blocking.
+    isdefined(Base, :rawhandle) && push!(Base.package_callbacks, _ -> @api keep_descriptors()::Cvoid)
     # Up to Julia 1.6 the logger keeps the stderr it was made with.
     logger = Logging.global_logger()
     if logger isa Logging.ConsoleLogger && logger.stream === old

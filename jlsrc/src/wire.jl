@@ -106,7 +106,7 @@ const API_NAMES = (:str, :bigint, :box, :new_export, :tuple_new, :tuple_set, :li
                    :leave_recursion, :hold, :decref, :incref,
                    :loan_hold, :loan_release, :release_later, :drain, :grow_roots, :new_julia, :raise, :fetch, :wants_frames, :restore,
                    :format_exception, :write, :set_entry, :set_helper, :set_facts,
-                   :set_runtime, :set_waker, :set_idle, :set_take_over, :check_signals, :state,
+                   :set_runtime, :set_waker, :set_idle, :set_take_over, :check_signals, :state, :keep_descriptors,
                    # csrc/operations.c
                    :call_object, :binary, :unary, :compare, :truth, :hash, :getitem, :setitem, :delitem, :contains, :lookup,
                    :iter, :next, :hasattr, :isinstance, :callable, :import_module, :bytes, :container, :julia_exception)
