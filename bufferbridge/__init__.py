@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 
+__version__ = "0.1.0"  # here, for pyproject.toml too; that of jlsrc/Project.toml is the same
+
 from . import _containers as _containers  # these four give the types their methods
 from . import _files as _files
 from . import _numpy as _numpy
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
     Base: JuliaModule
     Core: JuliaModule
     julia_version: tuple[int, int, int] | None
-    __version__: str
 
 __all__ = [
     "Base",
@@ -239,10 +240,6 @@ def __getattr__(name: str) -> Any:
     if name == "julia_version":
         session = _start.session()
         return None if session is None else session.version
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("bufferbridge")
     raise AttributeError(f"module 'bufferbridge' has no attribute {name!r}")
 
 

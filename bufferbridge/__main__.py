@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import os
 import platform
 import sys
 from collections.abc import Sequence
 
-from . import _find, _image, _start
+from . import __version__, _find, _image, _start
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bufferbridge", description=__doc__)
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="version", version=f"bufferbridge {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("doctor", help="tell which Julia would be used, and whether it works")
     install = commands.add_parser("install-julia", help="install a Julia for this user")
@@ -102,7 +101,7 @@ def instantiate(options: argparse.Namespace) -> int:
 
 def doctor() -> int:
     """Print what a start would find, having tried every Julia anew; 0 if there is one to use."""
-    _print("bufferbridge", _version())
+    _print("bufferbridge", __version__)
     _print("Python", f"{platform.python_version()} ({sys.executable}), {platform.platform()}")
     _print("cache", _find.cache_file())
     _print("installs", _find.install_root())
@@ -158,13 +157,6 @@ def _about_image(julia: _find.Julia) -> str:
 
 def _print(name: str, value: str | os.PathLike[str]) -> None:
     print(f"{name:<14} {value}")
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("bufferbridge")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown (not installed)"
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ bad:
     PyErr_Format(PyExc_BufferError,
                  "the buffer of '%.200s' is not valid: its shape, itemsize and memory contradict "
                  "each other (itemsize %lld, ndim %lld)",
-                 Py_TYPE(o)->tp_name, (long long)b->itemsize, (long long)b->ndim);
+                 bb_type_name(Py_TYPE(o)), (long long)b->itemsize, (long long)b->ndim);
     return -1;
 }
 
@@ -276,7 +276,7 @@ static int finish(bb_buffer *b, PyObject *o, bb_value *v)
     if (b->len != 0 && b->suboffsets == NULL && (b->len = extent(b)) < 0) {
         PyErr_Format(PyExc_BufferError,
                      "the buffer of '%.200s' is not valid: its memory leads out of the address space",
-                     Py_TYPE(o)->tp_name);
+                     bb_type_name(Py_TYPE(o)));
         return -1;
     }
     describe(b);
@@ -311,14 +311,30 @@ static int set_description(bb_buffer *b, PyObject *description)
     return 0;
 }
 
-/* Whether the object's type or one of its bases has a name that begins so. */
-static int derives_from(PyObject *o, const char *name)
+/* Whether it is an object of ctypes': a structure, an array, ... No exception is set. */
+static int is_of_ctypes(PyObject *o)
 {
-    PyObject *mro = Py_TYPE(o)->tp_mro;
-    for (Py_ssize_t i = 0; mro != NULL && i < PyTuple_GET_SIZE(mro); i++)
-        if (strncmp(((PyTypeObject *)PyTuple_GET_ITEM(mro, i))->tp_name, name, strlen(name)) == 0)
-            return 1;
-    return 0;
+    static PyObject *name, *base; /* what all these classes have as a base; NULL until somebody imports ctypes */
+
+    if (PyBytes_CheckExact(o) || PyByteArray_CheckExact(o) || Py_TYPE(o) == bb_numpy_ndarray)
+        return 0;
+    if (base == NULL && (name != NULL || (name = PyUnicode_InternFromString("_ctypes")) != NULL)) {
+        PyObject *module = PyImport_GetModule(name);
+        PyObject *structure = module == NULL ? NULL : PyObject_GetAttrString(module, "Structure");
+        base = structure == NULL ? NULL : PyObject_GetAttrString(structure, "__base__");
+        Py_XDECREF(structure);
+        Py_XDECREF(module);
+    }
+    PyErr_Clear();
+    return base != NULL && PyType_Check(base) && PyObject_TypeCheck(o, (PyTypeObject *)base);
+}
+
+static int is_of_numpy(PyObject *o)
+{
+    if (bb_look_for_numpy() < 0)
+        PyErr_Clear();
+    return bb_numpy_generic != NULL && bb_numpy_ndarray != NULL &&
+           (PyObject_TypeCheck(o, bb_numpy_ndarray) || PyObject_TypeCheck(o, bb_numpy_generic));
 }
 
 /* What the package said of NumPy's dtypes. A dtype is known by its address, which it keeps as long as
@@ -364,16 +380,16 @@ static int ask_exporter(bb_buffer *b, PyObject *o)
         return 0;
     /* Subclasses may have a dtype of their own, and are asked in Python. */
     if (kind == BB_K_NONE && strchr(b->format, 'T') != NULL &&
-        strcmp(Py_TYPE(o)->tp_name, "numpy.ndarray") == 0)
+        is_of_numpy(o) && Py_TYPE(o) == bb_numpy_ndarray)
         return set_description(b, describe_dtype(o, b));
     if (PyMemoryView_Check(o))
-        base = PyMemoryView_GET_BASE(o);
+        base = bb_memoryview_base(o);
     if (base == NULL)
         return 0;
-    int is_ctypes = derives_from(base, "_ctypes.");
+    int is_ctypes = is_of_ctypes(base);
     if (!is_ctypes &&
         !(kind == BB_K_NONE && strchr(b->format, 'T') != NULL &&
-          (derives_from(base, "numpy.ndarray") || derives_from(base, "numpy.generic"))))
+          is_of_numpy(base)))
         return 0;
     if (set_description(b, PyObject_CallFunction(bb.describe_buffer, "OsLL", base, b->format,
                                                  (long long)b->itemsize, (long long)b->ndim)) < 0)
@@ -436,7 +452,7 @@ static int acquire_buffer(PyObject *o, bb_value *v)
         PyMem_RawFree(b);
         if (!PyErr_Occurred())
             PyErr_Format(PyExc_BufferError, "'%.200s' refused its buffer and did not say why",
-                         Py_TYPE(o)->tp_name);
+                         bb_type_name(Py_TYPE(o)));
         return -1;
     }
     if (PyErr_Occurred())
@@ -451,7 +467,7 @@ static int acquire_buffer(PyObject *o, bb_value *v)
     if (view->ndim < 0 || view->ndim > PyBUF_MAX_NDIM ||
         (view->ndim > 1 && view->shape == NULL)) {
         PyErr_Format(PyExc_BufferError, "the buffer of '%.200s' is not valid: ndim is %d, %s",
-                     Py_TYPE(o)->tp_name, view->ndim, view->shape ? "" : "with no shape");
+                     bb_type_name(Py_TYPE(o)), view->ndim, view->shape ? "" : "with no shape");
         goto fail;
     }
     if (set_dims(b, o) < 0)
@@ -459,7 +475,7 @@ static int acquire_buffer(PyObject *o, bb_value *v)
     if (view->len < b->len) {
         PyErr_Format(PyExc_BufferError,
                      "the buffer of '%.200s' is not valid: its shape and itemsize mean %lld bytes, and it "
-                     "has only %lld", Py_TYPE(o)->tp_name, (long long)b->len, (long long)view->len);
+                     "has only %lld", bb_type_name(Py_TYPE(o)), (long long)b->len, (long long)view->len);
         goto fail;
     }
     if (ask_exporter(b, o) == 0 && finish(b, o, v) > 0)

@@ -102,13 +102,21 @@ static PyObject *api_object_item(PyObject *o, int64_t i) IN_PYTHON(PyObject *, P
 static int64_t api_is_tuple(PyObject *o) { return PyTuple_Check(o); }
 static int64_t api_is_list(PyObject *o) { return PyList_Check(o); }
 
+/* Of a slice, whose attributes can't fail. */
+static int is_none(PyObject *o, const char *name)
+{
+    PyObject *r = PyObject_GetAttrString(o, name);
+    PyErr_Clear();
+    Py_XDECREF(r);
+    return r == Py_None;
+}
+
 /* 1: a slice; 2: the slice that `:` is. */
 static int64_t api_is_slice(PyObject *o)
 {
     if (!PySlice_Check(o))
         return 0;
-    PySliceObject *s = (PySliceObject *)o;
-    return s->start == Py_None && s->stop == Py_None && s->step == Py_None ? 2 : 1;
+    return is_none(o, "start") && is_none(o, "stop") && is_none(o, "step") ? 2 : 1;
 }
 
 /* New list: of the (key, value) tuples of a dict, of a set's elements, of a namedtuple's names, or of
@@ -223,7 +231,7 @@ static int call_(PyObject *f, bb_value *args, int64_t n, PyObject *kwnames, bb_v
 }
 static int api_call(PyObject *f, bb_value *args, int64_t n, PyObject *kwnames, bb_value *result)
 {
-    if (!bb_has_gil && ((bb.status != BB_RUNNING && bb.status != BB_NOT_STARTED) || !PyGILState_Check()))
+    if (!bb_has_gil && ((bb.status != BB_RUNNING && bb.status != BB_NOT_STARTED) || !bb_gil_check()))
         return -2;
     int state = bb_to_python_state();
     int status = call_(f, args, n, kwnames, result);
@@ -251,7 +259,7 @@ static int api_enter_recursion(void)
 static void api_leave_recursion(void) { Py_LeaveRecursiveCall(); }
 
 /* Any thread. (PyGILState_Check is always true once Python has ended.) */
-static int64_t api_gil_held(void) { return bb.status == BB_RUNNING && PyGILState_Check(); }
+static int64_t api_gil_held(void) { return bb.status == BB_RUNNING && bb_gil_check(); }
 
 /* --------------------------------------------------------------- lifetimes */
 
@@ -395,7 +403,7 @@ static void restore_(PyObject *exception, PyObject *backtrace)
     Py_XDECREF(backtrace);
     if (!PyExceptionInstance_Check(exception)) { /* Julia code may put anything into a PyException */
         PyErr_Format(PyExc_TypeError, "a PyException holds an object that is no exception: '%.200s'",
-                     Py_TYPE(exception)->tp_name);
+                     bb_type_name(Py_TYPE(exception)));
         return;
     }
     set_exception(exception);

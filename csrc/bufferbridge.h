@@ -11,12 +11,7 @@
 #ifndef BUFFERBRIDGE_H
 #define BUFFERBRIDGE_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <stdint.h>
-#if PY_VERSION_HEX < 0x030B0000
-#include <longintrepr.h>
-#endif
+#include "abi.h"
 
 /* Thread-local variables of a library that is loaded at run time: in the block that each thread has from the
  * start, where they are read in one instruction. There is room for a few words; see tls.c. */
@@ -24,14 +19,6 @@
 #define BB_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
 #else
 #define BB_THREAD_LOCAL _Thread_local
-#endif
-
-#if PY_VERSION_HEX < 0x030A0000
-static inline PyObject *Py_NewRef(PyObject *o)
-{
-    Py_INCREF(o);
-    return o;
-}
 #endif
 
 /* ---------------------------------------------------------------- values */
@@ -73,6 +60,10 @@ int bb_from_new(PyObject *o, bb_value *v);      /* the same, of a new reference,
 PyObject *bb_to_python(bb_value *v);            /* new reference; takes what v owns */
 void bb_value_clear(bb_value *v);               /* drop what v still owns */
 
+/* numpy.generic and numpy.ndarray, once bb_look_for_numpy (0; -1: exception) has found them: NumPy is imported. */
+extern PyTypeObject *bb_numpy_generic, *bb_numpy_ndarray;
+int bb_look_for_numpy(void);
+
 /* Text (text.c). The str for n bytes, and the bytes of a str: valid as long as the str is and, if that is not
  * NULL afterwards (it has to be before), *owner, which is new. NULL: exception. */
 PyObject *bb_text(const char *s, Py_ssize_t n);
@@ -81,22 +72,6 @@ const char *bb_utf8(PyObject *o, Py_ssize_t *n, PyObject **owner);
 /* Numbers, None, text and Julia objects: if it has no owner either, there is nothing to drop, and making it
  * has run no Python code. */
 static inline int bb_is_plain(const bb_value *v) { return v->tag <= BB_JULIA && v->owner == NULL; }
-
-/* The value of an int of one digit, which is most of them. 0: it has more. */
-static inline int bb_small_int(PyObject *o, int64_t *value)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    if (!PyUnstable_Long_IsCompact((PyLongObject *)o))
-        return 0;
-    *value = PyUnstable_Long_CompactValue((PyLongObject *)o);
-#else
-    Py_ssize_t size = Py_SIZE(o);
-    if (size < -1 || size > 1)
-        return 0;
-    *value = size == 0 ? 0 : size * (int64_t)((PyLongObject *)o)->ob_digit[0];
-#endif
-    return 1;
-}
 
 /* ------------------------------------------------------- scalar elements */
 
@@ -284,7 +259,20 @@ int bb_getbuffer(PyObject *self, Py_buffer *view, int flags);
 void bb_releasebuffer(PyObject *self, Py_buffer *view);
 void bb_count_export(bb_array *self);
 
-static inline int bb_is_julia(PyObject *o) { return Py_TYPE(o)->tp_dealloc == bb_dealloc_julia; }
+/* One of bb_types. Subclasses are none of them: they have no instances. */
+static inline int bb_is_own_type(PyTypeObject *type)
+{
+#ifdef Py_LIMITED_API
+    int is = 0;
+    for (int i = 0; i < BB_CLASS_COUNT; i++)
+        is |= type == bb_types[i];
+    return is;
+#else
+    return type->tp_dealloc == bb_dealloc_julia;
+#endif
+}
+
+static inline int bb_is_julia(PyObject *o) { return bb_is_own_type(Py_TYPE(o)); }
 
 /* Of the operators, with {0, NULL} at the end; see numbers.c. */
 extern const PyType_Slot bb_number_slots[];

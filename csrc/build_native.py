@@ -5,12 +5,26 @@ types, see bufferbridge.h), the start and the end of Julia, and the buffer reque
 a hot path is a cffi call, since each of those releases the GIL.
 """
 
+import os
+import platform
+import sys
+import sysconfig
 from pathlib import Path
 
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
+
+# One module for CPython 3.12 and all later versions, where that can be (abi.h). The limited API has
+# buffers only from 3.11 and vectorcall only from 3.12, and free-threaded builds have another ABI.
+STABLE_ABI = (
+    platform.python_implementation() == "CPython"
+    and sys.version_info >= (3, 12)
+    and not sysconfig.get_config_var("Py_GIL_DISABLED")
+    and os.environ.get("BUFFERBRIDGE_ABI3", "1") != "0"
+)
 SOURCES = [
+    "abi",
     "acquire",
     "api",
     "borrow",
@@ -61,11 +75,12 @@ ffibuilder.set_source(
     "bufferbridge._native",
     '#include "bufferbridge.h"' + FUNCTIONS,
     sources=[f"csrc/{name}.c" for name in SOURCES],
-    depends=["csrc/bufferbridge.h"],
+    depends=["csrc/bufferbridge.h", "csrc/abi.h"],
     include_dirs=[str(HERE)],
-    # The limited API has buffers only from Python 3.11 and vectorcall only from 3.12.
-    define_macros=[("_CFFI_NO_LIMITED_API", None)],
-    py_limited_api=False,
+    define_macros=[
+        ("Py_LIMITED_API", "0x030C0000") if STABLE_ABI else ("_CFFI_NO_LIMITED_API", None)
+    ],
+    py_limited_api=STABLE_ABI,
     extra_compile_args=["-std=gnu11", "-O2", "-fvisibility=hidden", "-fno-plt"],
     libraries=["dl", "pthread"],
 )

@@ -195,16 +195,13 @@ static int one_index(PyObject *key, int64_t n, int64_t dim, int64_t *out)
  * one item; 0: a view (with '...' always, as in NumPy); -1: exception. */
 static int parse_key(bb_array *a, PyObject *key, axis *axes)
 {
-    PyObject *single[1] = {key}, **keys = single;
-    int64_t n = 1, dim = 0, ellipses = 0;
+    const int several = PyTuple_Check(key);
+    const int64_t n = several ? PyTuple_GET_SIZE(key) : 1;
+    int64_t dim = 0, ellipses = 0;
     int item;
 
-    if (PyTuple_Check(key)) {
-        n = PyTuple_GET_SIZE(key);
-        keys = &PyTuple_GET_ITEM(key, 0);
-    }
     for (int64_t i = 0; i < n; i++)
-        ellipses += keys[i] == Py_Ellipsis;
+        ellipses += (several ? PyTuple_GET_ITEM(key, i) : key) == Py_Ellipsis;
     if (ellipses > 1) {
         PyErr_SetString(PyExc_IndexError, "an index can have only one '...'");
         return -1;
@@ -216,7 +213,7 @@ static int parse_key(bb_array *a, PyObject *key, axis *axes)
     }
     item = ellipses == 0 && n == a->ndim;
     for (int64_t i = 0; i < n; i++) {
-        PyObject *k = keys[i];
+        PyObject *k = several ? PyTuple_GET_ITEM(key, i) : key;
         if (k == Py_Ellipsis) {
             for (int64_t rest = a->ndim - (n - 1); rest-- > 0; dim++)
                 axes[dim] = (axis){0, 1, a->shape[dim]};
@@ -227,7 +224,7 @@ static int parse_key(bb_array *a, PyObject *key, axis *axes)
             int64_t count = PySlice_AdjustIndices(a->shape[dim], &start, &stop, step);
             axes[dim++] = (axis){start, count > 1 ? step : 1, count};
             item = 0;
-        } else if (PyIndex_Check(k)) {
+        } else if (PyIndex_Check(k) && Py_TYPE(k) != bb_types[BB_CLASS_ARRAY]) {
             axes[dim].step = 1;
             axes[dim].count = -1;
             if (one_index(k, a->shape[dim], dim, &axes[dim].start) < 0)
@@ -237,7 +234,7 @@ static int parse_key(bb_array *a, PyObject *key, axis *axes)
             PyErr_Format(PyExc_IndexError,
                          "a JuliaArray is indexed by integers, slices, '...' and the names of fields, "
                          "not by '%.100s'; "
-                         "np.asarray(x) has the other ways", Py_TYPE(k)->tp_name);
+                         "np.asarray(x) has the other ways", bb_type_name(Py_TYPE(k)));
             return -1;
         }
     }
@@ -249,21 +246,18 @@ static int parse_key(bb_array *a, PyObject *key, axis *axes)
 /* The address of one item if key is nothing but integers; NULL without exception if it is not. */
 static char *item_address(bb_array *a, PyObject *key)
 {
-    PyObject *single[1] = {key}, **keys = single;
-    int64_t n = 1;
+    const int several = PyTuple_CheckExact(key);
+    const int64_t n = several ? PyTuple_GET_SIZE(key) : 1;
     char *p = a->ptr;
 
-    if (PyTuple_CheckExact(key)) {
-        n = PyTuple_GET_SIZE(key);
-        keys = &PyTuple_GET_ITEM(key, 0);
-    }
     if (n != a->ndim || a->kind == BB_K_NONE)
         return NULL;
     for (int64_t i = 0; i < n; i++) {
+        PyObject *index = several ? PyTuple_GET_ITEM(key, i) : key;
         int64_t k;
-        if (!PyLong_CheckExact(keys[i]))
+        if (!PyLong_CheckExact(index))
             return NULL;
-        if (one_index(keys[i], a->shape[i], i, &k) < 0)
+        if (one_index(index, a->shape[i], i, &k) < 0)
             return NULL;
         p += k * a->strides[i];
     }
@@ -467,6 +461,14 @@ static PyGetSetDef getset[] = {
 
 /* ----------------------------------------------------------------- type */
 
+/* Instead of JuliaValue's: an array is no integer, whatever is in it. As NumPy's arrays say it, and as those expect
+ * it who ask (NumPy: they clear a TypeError and go on). */
+static PyObject *no_index(PyObject *Py_UNUSED(self))
+{
+    PyErr_SetString(PyExc_TypeError, "a JuliaArray can't be used as an index");
+    return NULL;
+}
+
 static PyType_Slot slots[] = {
     {Py_tp_doc,
      "A Julia array; memoryview(x) and numpy.asarray(x) share its memory.\n\n"
@@ -485,6 +487,7 @@ static PyType_Slot slots[] = {
     {Py_tp_iter, iter},
     {Py_tp_richcompare, richcompare},
     {Py_tp_hash, hash},
+    {Py_nb_index, no_index},
     {Py_bf_getbuffer, bb_getbuffer},
     {Py_bf_releasebuffer, bb_releasebuffer},
     {0, NULL},
@@ -504,7 +507,5 @@ int bb_make_array_type(PyObject *namespace_)
     Py_DECREF(bases);
     if (bb_types[BB_CLASS_ARRAY] == NULL)
         return -1;
-    /* Not inherited: who asks an array whether it is an index (NumPy) wants no for an answer. */
-    bb_types[BB_CLASS_ARRAY]->tp_as_number->nb_index = NULL;
     return PyDict_SetItemString(namespace_, "JuliaArray", (PyObject *)bb_types[BB_CLASS_ARRAY]);
 }

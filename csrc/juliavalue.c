@@ -103,7 +103,7 @@ static int is_dunder(PyObject *name)
 {
     if (!PyUnicode_Check(name)) {
         PyErr_Format(PyExc_TypeError, "attribute name must be string, not '%.200s'",
-                     Py_TYPE(name)->tp_name);
+                     bb_type_name(Py_TYPE(name)));
         return -1;
     }
     Py_ssize_t n = PyUnicode_GET_LENGTH(name);
@@ -188,7 +188,7 @@ static PyObject *dir(PyObject *self, PyObject *Py_UNUSED(ignored))
  * Python's usual one. */
 static PyObject *plain_repr(PyObject *self)
 {
-    return PyUnicode_FromFormat("<%s at %p>", Py_TYPE(self)->tp_name, (void *)self);
+    return PyUnicode_FromFormat("<%s at %p>", bb_type_name(Py_TYPE(self)), (void *)self);
 }
 
 static PyObject *display(enum bb_helper h, PyObject *self)
@@ -278,7 +278,7 @@ static int contains(PyObject *self, PyObject *item)
 static PyObject *no_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
     PyErr_Format(PyExc_TypeError, "a %s comes from Julia: use bufferbridge.eval, a call, or "
-                 "bufferbridge.wrap", type->tp_name);
+                 "bufferbridge.wrap", bb_type_name(type));
     return NULL;
 }
 

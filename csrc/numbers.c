@@ -114,7 +114,7 @@ static PyObject *number(enum operator op, PyObject *a)
 {
     PyObject *name = name_of(op, 0), *r = name == NULL ? NULL : bb_call_on(BB_H_NUMBER, name, a, NULL);
     if (r != NULL && !(op == FLOAT ? PyFloat_Check(r) : PyLong_Check(r))) {
-        PyErr_Format(PyExc_TypeError, "Julia gave no number for %s(): '%.200s'", texts[op], Py_TYPE(r)->tp_name);
+        PyErr_Format(PyExc_TypeError, "Julia gave no number for %s(): '%.200s'", texts[op], bb_type_name(Py_TYPE(r)));
         Py_CLEAR(r);
     }
     return r;

@@ -7,7 +7,7 @@
  *
  * A Julia task has a stack of its own, which is not looked at: tasks that call Python which calls Julia again and again
  * come to Python's limit first, unless that was raised. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "bufferbridge.h"
 #include <pthread.h>
 

@@ -19,7 +19,7 @@ int bb_acquire_for_wrapping(PyObject *o, bb_value *buffer)
     case 0:
         PyErr_Format(PyExc_TypeError,
                      "'%.200s' has no memory to share: it exports no buffer (PEP 3118) and has no "
-                     "__array_interface__", Py_TYPE(o)->tp_name);
+                     "__array_interface__", bb_type_name(Py_TYPE(o)));
         /* fall through */
     case -1:
         return -1;
@@ -55,7 +55,7 @@ static PyObject *py_stats(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignor
 /* Objects of one interpreter in another's hands end in a crash, and there is but one Julia. */
 static PyObject *py_check_interpreter(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
-    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) { /* the main one is the first */
         PyErr_SetString(PyExc_ImportError, "bufferbridge works in the main interpreter only: a process "
                                            "has one Julia. Call it there, or use another process");
         return NULL;
@@ -187,6 +187,14 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static int add_type(PyObject *namespace_, PyTypeObject *type)
+{
+    PyObject *name = PyObject_GetAttrString((PyObject *)type, "__name__");
+    int r = name == NULL ? -1 : PyDict_SetItem(namespace_, name, (PyObject *)type);
+    Py_XDECREF(name);
+    return r;
+}
+
 /* Puts the types and functions into a dict (by its id). Returns 0, or -1 with the exception printed:
  * it is called once, through cffi, which can't raise. */
 int bb_install(uintptr_t dict_id)
@@ -198,8 +206,8 @@ int bb_install(uintptr_t dict_id)
     if (bb_types[0] != NULL) { /* imported again: the types are the same for ever */
         r = 0;
         for (int i = 0; i < BB_CLASS_COUNT && r == 0; i++)
-            r = PyDict_SetItemString(namespace_, strchr(bb_types[i]->tp_name, '.') + 1, (PyObject *)bb_types[i]);
-    } else if (bb_make_value_types(namespace_) == 0 && bb_make_array_type(namespace_) == 0)
+            r = add_type(namespace_, bb_types[i]);
+    } else if (bb_prepare_abi() == 0 && bb_make_value_types(namespace_) == 0 && bb_make_array_type(namespace_) == 0)
         r = 0;
     PyObject *module_name = PyUnicode_FromString("bufferbridge");
     for (PyMethodDef *f = functions; r == 0 && module_name != NULL && f->ml_name != NULL; f++) {

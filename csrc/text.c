@@ -51,7 +51,7 @@ static PyObject *decode_any(const unsigned char *s, Py_ssize_t n)
         }
         i += count;
     }
-    PyObject *o = PyUnicode_FromKindAndData(PyUnicode_4BYTE_KIND, text, length);
+    PyObject *o = bb_str_of(text, length);
     PyMem_Free(text);
     return o;
 }

@@ -132,7 +132,7 @@ void bb_drop_gil(int64_t state)
 /* Lets other Python threads run while this one is in Julia code. 1: given up; 0: it did not have the GIL. */
 int64_t bb_give_gil_up(void)
 {
-    if (bb.status != BB_RUNNING || !PyGILState_Check())
+    if (bb.status != BB_RUNNING || !bb_gil_check())
         return 0;
     bb_has_gil = 0;
     PyEval_SaveThread();
@@ -142,7 +142,7 @@ int64_t bb_give_gil_up(void)
 /* Nothing to do if the thread has the GIL. */
 void bb_regain_gil(void)
 {
-    if (bb.status == BB_RUNNING && PyGILState_Check())
+    if (bb.status == BB_RUNNING && bb_gil_check())
         return;
     int gc = bb_to_python_state();
     /* Python would end this thread where it stands, in the middle of Julia's frames. */

@@ -9,7 +9,7 @@
  *
  * The names are Julia's. They have to be seen by all, which bb_offer_tls does with this module alone. Without
  * them (a Julia that does not ask, a platform that has no such thing) all works as well, and slower. */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include "bufferbridge.h"
 #include <dlfcn.h>
 #include <stdlib.h>

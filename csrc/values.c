@@ -59,12 +59,9 @@ static int from_int(PyObject *o, bb_value *v)
 
 static int from_complex(PyObject *o, bb_value *v)
 {
-    Py_complex c = PyComplex_AsCComplex(o);
-    if (c.real == -1.0 && PyErr_Occurred())
-        return -1;
     v->tag = BB_COMPLEX;
-    v->a.d = c.real;
-    v->b.d = c.imag;
+    v->a.d = bb_real(o);
+    v->b.d = bb_imag(o);
     return 0;
 }
 
@@ -96,11 +93,12 @@ static int dismiss(void)
     return 1;
 }
 
-/* numpy.generic and numpy.ndarray. NULL until NumPy has been imported by somebody; we never import it. */
-static PyTypeObject *generic, *ndarray;
+/* NULL until NumPy has been imported by somebody; we never import it. */
+PyTypeObject *bb_numpy_generic, *bb_numpy_ndarray;
+#define generic bb_numpy_generic
+#define ndarray bb_numpy_ndarray
 
-/* -1: exception. */
-static int look_for_numpy(void)
+int bb_look_for_numpy(void)
 {
     static PyObject *name;
 
@@ -189,7 +187,7 @@ static int from_converted(PyObject *o, bb_value *v, int *asked)
     int r;
     if (bb.conversions == NULL)
         return 0;
-    *asked = Py_TYPE(class_)->tp_hash != PyType_Type.tp_hash;
+    *asked = bb_has_own_hash(class_);
     f = PyDict_GetItemWithError(bb.conversions, class_);
     if (f == NULL) {
         if (PyErr_Occurred())
@@ -217,7 +215,7 @@ static int from_converted(PyObject *o, bb_value *v, int *asked)
     } else if (replacement == o) {
         Py_DECREF(replacement);
         PyErr_Format(PyExc_TypeError, "a conversion for Julia gave the same '%.200s' back: return another object, "
-                     "or NotImplemented", Py_TYPE(o)->tp_name);
+                     "or NotImplemented", bb_type_name(Py_TYPE(o)));
         r = -1;
     } else
         r = bb_from_new(replacement, v) < 0 ? -1 : 1;
@@ -232,7 +230,7 @@ static int from_unconverted(PyObject *o, bb_value *v)
 
     if (PyUnicode_Check(o))
         return from_str(o, v);
-    if (look_for_numpy() < 0)
+    if (bb_look_for_numpy() < 0)
         return -1;
     if (generic != NULL && PyType_IsSubtype(Py_TYPE(o), generic) && !PyBytes_Check(o)) {
         /* Not as memory: what a datetime64 exports are its bare bytes. */
@@ -316,8 +314,8 @@ int bb_from_python(PyObject *o, bb_value *v)
     }
     if (PyComplex_CheckExact(o)) {
         v->tag = BB_COMPLEX;
-        v->a.d = ((PyComplexObject *)o)->cval.real;
-        v->b.d = ((PyComplexObject *)o)->cval.imag;
+        v->a.d = bb_real(o);
+        v->b.d = bb_imag(o);
         return 0;
     }
     if (PyTuple_CheckExact(o))
