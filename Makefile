@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.py) pyproject.toml setup.py
 
-.PHONY: demo test test-image stress stress-asan lint bench bench-docs fuzz julia wheel clean
+.PHONY: demo test test-image stress stress-asan lint docs bench bench-docs fuzz julia wheel clean
 
 # The system image takes minutes to make, once.
 demo: julia
@@ -41,6 +41,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The documentation as a site, in build/site. Julia runs for its part of the reference; a warning is an error.
+docs: julia
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs build/site
+
 # BENCH takes options: peers of another environment are found with BENCH="--peer-python /path/to/python".
 BENCH ?=
 bench: julia
@@ -64,7 +68,7 @@ wheel: $(READY)
 $(READY): $(SOURCES)
 	@$(PYTHON) -m venv $(VENV) || { echo "make: $(PYTHON) needs the venv module (Debian: apt install python3-venv python3-dev)"; exit 1; }
 	$(BIN)/python -m pip install -qq --upgrade pip
-	$(BIN)/python -m pip install -qq --editable '.[julia,demo,test,bench,lint]'
+	$(BIN)/python -m pip install -qq --editable '.[julia,demo,test,bench,docs,lint]'
 	touch $@
 
 # A Julia that works: the one that is found, else one of our own. And Python's bytecode, as an installed package has
