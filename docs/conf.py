@@ -40,7 +40,7 @@ suppress_warnings = [
 ]
 
 myst_heading_anchors = 3  # the anchors are GitHub's
-myst_enable_extensions = ["attrs_inline", "deflist"]
+myst_enable_extensions = ["attrs_block", "deflist"]
 
 autodoc_typehints = "signature"
 autodoc_member_order = "groupwise"
@@ -91,12 +91,18 @@ class Diagrams(SphinxPostTransform):
 
 
 class Highlighting(SphinxPostTransform):
-    """Indented examples are sessions of Python where they begin with >>>, and else no code to colour."""
+    """Indented examples are sessions of Python where they begin with >>>, and else no code to colour.
+
+    And no block shows the empty line with which doctest wants it to end.
+    """
 
     default_priority = 5
 
     def run(self, **kwargs: Any) -> None:
         for block in self.document.findall(nodes.literal_block):
+            text = block.astext().rstrip()
+            block.rawsource, block.children = text, []
+            block += nodes.Text(text)
             if "language" not in block or block["language"] in ("default", "none"):
                 block["language"] = "pycon" if block.astext().startswith(">>> ") else "none"
 
