@@ -28,6 +28,7 @@ class JuliaError(Exception):
 
     @property
     def backtrace(self) -> str:
+        """Julia's backtrace as text, innermost frame first; empty if there is none."""
         if self._backtrace is None:
             return ""
         text: str = _core._session().bridge.backtracetext(self._backtrace)

@@ -473,7 +473,9 @@ static PyType_Slot slots[] = {
     {Py_tp_doc,
      "A Julia array; memoryview(x) and numpy.asarray(x) share its memory.\n\n"
      "Indices are zero-based, x[i, j] is x[i+1, j+1] in Julia; slices and '...' give views, and so\n"
-     "does the name of a field where the elements are records, x['name'].\n"
+     "does the name of a field where the elements are records, x['name']. len(x) and iteration go along\n"
+     "the first axis. Raises IndexError for an index out of bounds, ValueError for an assignment that\n"
+     "does not fit, or of read-only memory.\n\n"
      "Arrays whose memory can't be shared (of String, Any, BitArray, ranges, ...) raise\n"
      "BufferError from memoryview(x); numpy.asarray(x) copies those."},
     {Py_tp_getset, getset},

@@ -379,7 +379,11 @@ static PyMemberDef members[] = {
 static PyType_Slot value_slots[] = {
     COMMON_SLOTS,
     {Py_tp_doc, "A Julia object. Attributes are Julia's properties; calling it calls it in Julia; "
-                "comparison and hash are Julia's."},
+                "comparison and hash are Julia's.\n\n"
+                "Names with ! end in _b. Raises AttributeError for a property that is not there, TypeError\n"
+                "where Julia has no method for the arguments, else what the Julia code throws, as a JuliaError\n"
+                "of the natural kind; RuntimeError after Julia has stopped, and on other threads before\n"
+                "Julia 1.9."},
     {Py_tp_methods, methods},
     {Py_tp_getattro, getattro},
     {Py_tp_setattro, setattro},
@@ -398,32 +402,44 @@ static PyType_Slot value_slots[] = {
 
 static PyType_Slot function_slots[] = {
     COMMON_SLOTS,
-    {Py_tp_doc, "A Julia function: call it with positional and keyword arguments."},
+    {Py_tp_doc, "A Julia function: call it with positional and keyword arguments.\n\n"
+                "Arrays and all that exports a buffer are shared with Julia, for as long as Julia uses them; lists,\n"
+                "dicts and sets are copied. The GIL is held: see bufferbridge.nogil. Keyword arguments come after\n"
+                "the positional ones, as in Python. Raises TypeError where no method fits."},
     {0, NULL},
 };
 
 static PyType_Slot module_slots[] = {
     COMMON_SLOTS,
-    {Py_tp_doc, "A Julia module: its names are attributes, names that end in ! with _b (push_b)."},
+    {Py_tp_doc, "A Julia module: its names are attributes, names that end in ! with _b (push_b).\n\n"
+                "Assignment sets a global variable of the module. Raises AttributeError for a name that is not\n"
+                "there; names can't be deleted (TypeError)."},
     {Py_tp_getattro, module_getattro},
     {0, NULL},
 };
 
 static PyType_Slot dict_slots[] = {
     COMMON_SLOTS,
-    {Py_tp_doc, "A Julia dictionary (AbstractDict), as a mutable mapping of Python's."},
+    {Py_tp_doc, "A Julia dictionary (AbstractDict), as a mutable mapping of Python's.\n\n"
+                "Keys and values are converted with each access, nothing is copied beforehand; dict(x) copies.\n"
+                "Raises KeyError for a key that is not there. It has all methods of\n"
+                "collections.abc.MutableMapping."},
     {0, NULL},
 };
 
 static PyType_Slot set_slots[] = {
     COMMON_SLOTS,
-    {Py_tp_doc, "A Julia set (AbstractSet), as a mutable set of Python's."},
+    {Py_tp_doc, "A Julia set (AbstractSet), as a mutable set of Python's.\n\n"
+                "Elements are converted with each access; set(x) copies. It has all methods of\n"
+                "collections.abc.MutableSet, and those of set by name."},
     {0, NULL},
 };
 
 static PyType_Slot io_slots[] = {
     COMMON_SLOTS,
-    {Py_tp_doc, "A Julia stream (IO), as a binary file of Python's. io.TextIOWrapper(x) reads and writes text."},
+    {Py_tp_doc, "A Julia stream (IO), as a binary file of Python's. io.TextIOWrapper(x) reads and writes text.\n\n"
+                "Sizes and positions are in bytes. Raises io.UnsupportedOperation for what the stream can't do,\n"
+                "ValueError after it was closed. It has all methods of io.BufferedIOBase."},
     {0, NULL},
 };
 

@@ -1,8 +1,8 @@
-"""Whether the built site holds together: `python docs/check_site.py build/site`, part of `make docs`.
+"""Whether the built site holds together: `python docs/check_site.py build/site`.
 
-Sphinx checks the references that it resolves. This looks at what came out: that each link to a page or a place in
-one leads somewhere, that nothing is fetched from the network to show a page, that all public names of both languages
-have their place, and that pictures have a text.
+Part of `make docs`. Sphinx checks the references that it resolves. This looks at what came out:
+that each link to a page or a place in one leads somewhere, that nothing is fetched from the network
+to show a page, that all public names of both languages are there, and that pictures have a text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from urllib.parse import unquote, urlsplit
 import bufferbridge as bb
 
 #: What a browser fetches by itself.
-_FETCHED = {("link", "href"), ("script", "src"), ("img", "src"), ("source", "src"), ("iframe", "src")}
+_FETCHED = {
+    ("link", "href"),
+    ("script", "src"),
+    ("img", "src"),
+    ("source", "src"),
+    ("iframe", "src"),
+}
 
 
 class Page(HTMLParser):
@@ -41,9 +47,12 @@ class Page(HTMLParser):
             remote = bool(urlsplit(value).netloc)
             if (tag, name) in _FETCHED and remote and found.get("rel") != "canonical":
                 self.wrong.append(f"fetched from the network: {value}")
-            elif name in ("href", "src") and not remote and not value.startswith(("data:", "mailto:")):
+            elif (
+                name in ("href", "src")
+                and not remote
+                and not value.startswith(("data:", "mailto:"))
+            ):
                 self.links.append(value)
-
 
     def handle_endtag(self, tag: str) -> None:
         self._open -= bool(self._open)
@@ -61,7 +70,9 @@ def _text_of(tag: str, attributes: dict[str, str]) -> str:
 
 def check(site: Path) -> list[str]:
     """What is wrong, in lines."""
-    pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.glob("**/*.html"))}
+    pages = {
+        path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.glob("**/*.html"))
+    }
     wrong = []
     for path, page in pages.items():
         wrong += [f"{path.name}: {what}" for what in page.wrong]
@@ -70,13 +81,22 @@ def check(site: Path) -> list[str]:
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             if not target.exists():
                 wrong.append(f"{path.name}: {link}: there is no such file")
-            elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
+            elif (
+                parts.fragment
+                and target in pages
+                and unquote(parts.fragment) not in pages[target].anchors
+            ):
                 wrong.append(f"{path.name}: {link}: there is no such place")
     python = {f"bufferbridge.{name}" for name in bb.__all__}
-    wrong += [f"{n} is not in the reference" for n in python - pages[site / "reference-python.html"].anchors]
+    wrong += [
+        f"{n} is not in the reference"
+        for n in python - pages[site / "reference-python.html"].anchors
+    ]
     code = "import BufferBridge; Tuple(map(string, names(BufferBridge)))"
     julia = {*bb.eval(code, bb.newmodule("Names"))} - {"BufferBridge"}
-    wrong += [f"{n} is not in the reference" for n in julia - pages[site / "reference-julia.html"].names]
+    wrong += [
+        f"{n} is not in the reference" for n in julia - pages[site / "reference-julia.html"].names
+    ]
     return sorted(wrong)
 
 

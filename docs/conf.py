@@ -1,8 +1,8 @@
 """Sphinx builds the site of these pages: `make docs`, without network.
 
-The pages are Markdown that reads as well where the repository is browsed. What only the site has is made
-here and in the two extensions beside it: the reference from the docstrings of both languages
-(python_reference.py, julia_reference.py), and diagrams as part of the page, in the colours of its theme.
+The pages are Markdown that reads as well where the repository is browsed. What only the site has is
+made here and in the two extensions beside it: the reference from the docstrings of both languages
+(python_reference.py, julia_reference.py), and diagrams as part of the page, in its colours.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "python_reference", "julia_re
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["diagrams"]
 nitpicky = True
-# Python's own documentation and NumPy's are on the network: their names can't be looked up, and stay text.
+# Python's own documentation is on the network: its names can't be looked up, and stay text.
 nitpick_ignore_regex = [
     ("py:.*", r"(builtins|collections|asyncio|os|io|types|typing|datetime|fractions|inspect)\..*"),
     ("py:.*", r"(Any|Future|ModuleType|TracebackType|Literal|Callable|F|Iterator|Iterable)"),
@@ -45,7 +45,8 @@ myst_enable_extensions = ["attrs_block", "deflist"]
 autodoc_typehints = "signature"
 autodoc_member_order = "groupwise"
 autodoc_preserve_defaults = True
-python_maximum_signature_line_length = 88
+python_maximum_signature_line_length = 76
+default_role = "literal"  # `x` in docstrings
 toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
@@ -71,7 +72,7 @@ pygments_dark_style = "native"
 class Diagrams(SphinxPostTransform):
     """`![text](diagrams/x.svg)` becomes part of the page, where the page's colours reach it.
 
-    The file's own `<style>`, which serves where it is shown as an image, gives way to static/site.css.
+    The file's own `<style>`, for where it is shown as an image, gives way to static/site.css.
     The text in brackets is what screen readers say.
     """
 
@@ -91,7 +92,7 @@ class Diagrams(SphinxPostTransform):
 
 
 class Highlighting(SphinxPostTransform):
-    """Indented examples are sessions of Python where they begin with >>>, and else no code to colour.
+    """Indented examples are sessions of Python where they begin with >>>, else nothing to colour.
 
     And no block shows the empty line with which doctest wants it to end.
     """
@@ -102,13 +103,13 @@ class Highlighting(SphinxPostTransform):
         for block in self.document.findall(nodes.literal_block):
             text = block.astext().rstrip()
             block.rawsource, block.children = text, []
-            block += nodes.Text(text)
+            block.append(nodes.Text(text))
             if "language" not in block or block["language"] in ("default", "none"):
                 block["language"] = "pycon" if block.astext().startswith(">>> ") else "none"
 
 
 def without_empty_patterns(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Drops patterns (`tables*`) in index.md of which there is no page: Sphinx would warn of them."""
+    """Drops patterns (`tables*`) in index.md that no page has: Sphinx would warn of them."""
     if docname == "index":
         lines = source[0].splitlines()
         kept = [n for n in lines if not re.fullmatch(r"[\w-]+\*", n) or any(DOCS.glob(n + ".md"))]

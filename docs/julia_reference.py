@@ -8,8 +8,8 @@ documents these names, and
     ```{julia-reference}
     ```
 
-all exported ones that no such block of the site names. An exported name without a docstring is a warning, and so
-an error of the build. In the pages, ``{jl}`PyArray` `` refers to one.
+all exported ones that no such block of the page names. An exported name without a docstring is a
+warning, and so an error of the build. In the pages, ``{jl}`PyArray` `` refers to one.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from sphinx.util.docutils import SphinxDirective
 
 LOGGER = logging.getLogger(__name__)
 
-# (name, docstrings in the order of definition) of each exported name; a method of a Base function, named with its
-# module, is none of these.
+# (name, docstrings in the order of definition) of each exported name.
 _COLLECT = r"""
 using BufferBridge
 let M = BufferBridge, found = Any[]
     for name in sort(names(M))
         name === nameof(M) && continue
         multi = get(Base.Docs.meta(M), Base.Docs.Binding(M, name), nothing)
-        texts = multi === nothing ? () : Tuple(join(map(string, multi.docs[s].text)) for s in multi.order)
+        texts = multi === nothing ? () :
+            Tuple(join(map(string, multi.docs[s].text)) for s in multi.order)
         push!(found, (string(name), texts))
     end
     Tuple(found)
@@ -75,7 +75,7 @@ def _split(name: str, text: str) -> tuple[list[str], str]:
 
 
 def _references(text: str) -> str:
-    """Links of Julia's kind, [`name`](@ref target), as links of this site's or as what they show."""
+    """Julia's links, [`name`](@ref target), as links of this site's or as what they show."""
 
     def link(match: re.Match[str]) -> str:
         shown, target = match[1], (match[2] or match[1]).strip().rpartition(".")[2]
@@ -98,6 +98,8 @@ class JuliaReference(SphinxDirective):
             named = re.findall(r"^```\{julia-reference\} (.*)$", self._source(), re.M)
             names = sorted(known.keys() - set(" ".join(named).split()))
         found: list[nodes.Node] = []
+        if names and not self.arguments:
+            found.append(nodes.rubric("", "Everything else"))
         for name in names:
             if not known.get(name):
                 what = "has no docstring" if name in known else "is not exported by BufferBridge"

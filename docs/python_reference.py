@@ -8,8 +8,8 @@ documents these names from their docstrings, and
     ```{python-reference}
     ```
 
-all of ``bufferbridge.__all__`` that the page does not name otherwise. A public name without a docstring is a warning,
-and so an error of the build.
+all of ``bufferbridge.__all__`` that the page does not name otherwise. A public name without a
+docstring is a warning, and so an error of the build.
 """
 
 from __future__ import annotations
@@ -47,13 +47,16 @@ class PythonReference(SphinxDirective):
         for name in names:
             thing = getattr(bb, name, None)
             if not isinstance(getattr(thing, "__doc__", None), str):
-                LOGGER.warning("bufferbridge.%s has no docstring", name, location=self.get_location())
+                LOGGER.warning(
+                    "bufferbridge.%s has no docstring", name, location=self.get_location()
+                )
                 continue
             lines += [*_directive(name, thing), ""]
         lines.append("````")
         node = nodes.container()
         self.state.nested_parse(StringList(lines), 0, node)
-        return node.children
+        heading = [] if self.arguments or not names else [nodes.rubric("", "Everything else")]
+        return [*heading, *node.children]
 
     def _source(self) -> str:
         with open(self.env.doc2path(self.env.docname), encoding="utf-8") as page:
@@ -65,12 +68,16 @@ def _directive(name: str, thing: object) -> list[str]:
         return [f".. autofunction:: bufferbridge.{name}"]
     # Not autoclass, which would show how to construct what nobody constructs.
     kind = "exception" if issubclass(thing, BaseException) else "class"
-    signature = "" if name.startswith("Julia") else str(inspect.signature(thing)).partition(" ->")[0]
+    signature = (
+        "" if name.startswith("Julia") else str(inspect.signature(thing)).partition(" ->")[0]
+    )
     doc = inspect.cleandoc(thing.__doc__ or "").split("\n")
     lines = [f".. py:{kind}:: bufferbridge.{name}{signature}", "", *_indented(doc), ""]
     for member, value in vars(thing).items():
         # What the abstract base classes have is told in Python's documentation.
-        foreign = not (getattr(value, "__module__", None) or "bufferbridge").startswith("bufferbridge")
+        foreign = not (getattr(value, "__module__", None) or "bufferbridge").startswith(
+            "bufferbridge"
+        )
         if member.startswith("_") or foreign or not getattr(value, "__doc__", None):
             continue
         what = "automethod" if callable(value) else "autoattribute"
@@ -82,8 +89,10 @@ def _indented(lines: list[str]) -> list[str]:
     return [f"   {line}".rstrip() for line in lines]
 
 
-def _parameters(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
-    """Paragraphs of the docstrings that begin with a parameter's name and a colon, as Sphinx has them."""
+def _parameters(
+    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
+    """Docstrings' paragraphs "name: what it is", of parameters, as Sphinx writes them."""
     try:
         names = set(inspect.signature(thing).parameters)  # type: ignore[arg-type]
     except (TypeError, ValueError):

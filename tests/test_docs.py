@@ -59,14 +59,14 @@ def test_links():
 
 
 def _squeezed(text):
-    """Source code with the parts of its strings joined, and without what differs in how they are written."""
+    """Source code with the parts of its strings joined, however they are written."""
     text = re.sub(r"\\(?=[\"'])", "", text)  # \" in a string is "
     text = re.sub(r"\"\s*\*?\s*(#[^\n]*\n\s*)?[fr]*\"", "", text)  # "a" "b", "a" *\n "b", "a" f"b"
     return re.sub(r"\s+", " ", text)
 
 
 def test_troubleshooting_quotes_messages_that_exist():
-    """Each heading is a message, and … in it what differs: in our sources, or in what the example prints."""
+    """Headings are messages, and … what differs: in our sources, or in what the example prints."""
     files = [*(ROOT / "bufferbridge").glob("*.py"), *(ROOT / "csrc").glob("*.[ch]")]
     files += (ROOT / "jlsrc" / "src").glob("*.jl")
     sources = _squeezed("\n".join(p.read_text() for p in files))
@@ -106,7 +106,9 @@ def test_the_command_line_is_described(capsys):
 
 def test_our_environment_variables_are_described():
     page = (ROOT / "docs" / "environment.md").read_text()
-    files = [p for d in ("bufferbridge", "csrc", "jlsrc/src", "tests") for p in (ROOT / d).glob("*.*")]
+    files = [
+        p for d in ("bufferbridge", "csrc", "jlsrc/src", "tests") for p in (ROOT / d).glob("*.*")
+    ]
     for path in files:
         if path.suffix in (".py", ".jl", ".c"):
             for name in re.findall(r"\bBUFFERBRIDGE_[A-Z_]+(?!\.)\b", path.read_text()):
@@ -114,11 +116,13 @@ def test_our_environment_variables_are_described():
 
 
 def test_the_reference_has_all_names():
-    """The site's blocks without names document all that the others leave out, if it has a docstring."""
+    """The blocks without names document all that the others leave out, if it has a docstring."""
     for language in ("python", "julia"):
         page = (ROOT / "docs" / f"reference-{language}.md").read_text()
         assert f"```{{{language}-reference}}\n" in page
-    data = re.findall(r"py:data:: bufferbridge\.(\w+)", (ROOT / "docs/reference-python.md").read_text())
+    data = re.findall(
+        r"py:data:: bufferbridge\.(\w+)", (ROOT / "docs/reference-python.md").read_text()
+    )
     for name in set(bb.__all__) - set(data):
         assert getattr(bb, name).__doc__, name
     undocumented = bb.eval(
