@@ -108,16 +108,21 @@ class Highlighting(SphinxPostTransform):
                 block["language"] = "pycon" if block.astext().startswith(">>> ") else "none"
 
 
-def without_empty_patterns(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Drops patterns (`tables*`) in index.md that no page has: Sphinx would warn of them."""
+def optional_pages(app: Sphinx, docname: str, source: list[str]) -> None:
+    """In the tables of contents of index.md a page with a ``*``, as ``tables*``, may be missing."""
     if docname == "index":
-        lines = source[0].splitlines()
-        kept = [n for n in lines if not re.fullmatch(r"[\w-]+\*", n) or any(DOCS.glob(n + ".md"))]
+        kept = []
+        for line in source[0].splitlines():
+            match = re.fullmatch(r"(.*?)([\w-]+)\*(>?)", line)
+            if match is None:
+                kept.append(line)
+            elif (DOCS / f"{match[2]}.md").exists():
+                kept.append(match[1] + match[2] + match[3])
         source[0] = "\n".join(kept) + "\n"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    app.connect("source-read", without_empty_patterns)
+    app.connect("source-read", optional_pages)
     app.add_post_transform(Diagrams)
     app.add_post_transform(Highlighting)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

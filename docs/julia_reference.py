@@ -43,6 +43,9 @@ end
 """
 
 
+_SEPARATOR = " ;; "  # of signatures: what follows a directive's name in Markdown is one line
+
+
 @functools.lru_cache(maxsize=1)
 def docstrings() -> dict[str, tuple[str, ...]]:
     """The exported names of BufferBridge and their docstrings, as written."""
@@ -57,7 +60,7 @@ def markdown(name: str, texts: tuple[str, ...]) -> list[str]:
     for number, text in enumerate(texts):
         signature, body = _split(name, text)
         fence = "`" * 5
-        lines += [f"{fence}{{jlname}} {signature[0]}", *signature[1:]]
+        lines += [f"{fence}{{jlname}} {_SEPARATOR.join(signature)}"]
         lines += [":no-index:", ""] if number else [""]
         # Headings in docstrings are none of the page.
         lines += _references(re.sub(r"^#+ (.*)$", r"**\1**", body, flags=re.M)).splitlines()
@@ -130,5 +133,7 @@ def _parse(env: BuildEnvironment, signature: str, node: addnodes.desc_signature)
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_object_type("jlname", "jl", "pair: %s; Julia", _parse, objname="Julia")
+    described = app.registry.domain_directives["std"]["jlname"]
+    described.get_signatures = lambda self: self.arguments[0].split(_SEPARATOR)  # type: ignore
     app.add_directive("julia-reference", JuliaReference)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -69,7 +69,9 @@ def _directive(name: str, thing: object) -> list[str]:
     # Not autoclass, which would show how to construct what nobody constructs.
     kind = "exception" if issubclass(thing, BaseException) else "class"
     signature = (
-        "" if name.startswith("Julia") else str(inspect.signature(thing)).partition(" ->")[0]
+        ""
+        if name.startswith("Julia")
+        else str(inspect.signature(thing)).partition(" ->")[0].replace("'", "")
     )
     doc = inspect.cleandoc(thing.__doc__ or "").split("\n")
     lines = [f".. py:{kind}:: bufferbridge.{name}{signature}", "", *_indented(doc), ""]
