@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 
-from ._native import lib
+from ._core import lib
 
 TYPE_CHECKING = False  # typing's own would take longer to import than this package
 if TYPE_CHECKING:

@@ -71,7 +71,7 @@ def _array(self: JuliaArray, dtype: Any = None, copy: bool | None = None) -> NDA
     import numpy as np
 
     try:
-        array = np.asarray(memoryview(self))
+        array = np.asarray(_core._exporter(self))
     except BufferError as e:
         view = _view(self)
         if view is not None:
@@ -137,7 +137,7 @@ def _copied(x: JuliaArray) -> NDArray[Any]:
     bridge = _start.ensure().bridge
     copied = bridge.sharedcopy(x)
     if copied is not None:
-        return np.asarray(memoryview(copied))
+        return np.asarray(_core._exporter(copied))
     elements = bridge.elements(x)
     if elements and all(isinstance(e, str) for e in elements):
         array = np.array(elements)

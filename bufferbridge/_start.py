@@ -11,7 +11,7 @@ import os
 from _thread import RLock
 
 from . import _core, _errors, _faults
-from ._native import ffi, lib
+from ._core import ffi, lib
 
 TYPE_CHECKING = False  # typing's own would take longer to import than this package
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _set_hooks() -> None:
         "conversions": conversions,
         "find_conversion": _find_conversion,
     }
-    lib.bb_set_hooks(id(hooks))
+    _core._set_hooks(hooks)
 
 
 def _find_conversion(class_: type) -> Any:

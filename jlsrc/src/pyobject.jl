@@ -109,15 +109,19 @@ function juliaexception(e::PyException)
     return p == C_NULL ? nothing : Some(fromnew(p))
 end
 
+"What `gil_ensure` gives where Python can't run (portable.jl); -1 is its end."
+const GIL_ELSEWHERE = -2
+
 "Runs `f()` with the GIL held by this thread, whether it was or not; nothing interrupts it."
 function withgil(f)
     connected() || error("there is no Python in this process: BufferBridge was not started by bufferbridge")
     @api(stack_ends()::Int64) == 0 || throw(StackOverflowError())
     was = pause!()
     state = @api gil_ensure()::Int64
-    if state == -1
+    if state < 0
         resume!(was)
-        error("Python is ending: it can't be called any more")
+        error(state == GIL_ELSEWHERE ? "on PyPy, Python can be called only from the Julia task that Python called" :
+              "Python is ending: it can't be called any more")
     end
     sticky = stick!(true) # the GIL is this thread's
     try

@@ -1,0 +1,62 @@
+"""The C layer (csrc/) once more, in Python and cffi's ABI mode: for PyPy, which has no C API worth using.
+
+Nothing is compiled. ``bufferbridge._core`` takes its names from here where the C module can't be,
+and all else, the Julia package too, is the same: values travel in the same structs (`_memory`),
+Julia calls the same functions by name (`_api`), and Python enters Julia through the same entry
+(`_calls`). What differs is told in docs/pypy.md.
+
+What holds for all files here:
+
+- Only the main thread enters Julia, and only on the task that Python's code runs on does Julia come
+  back. So nothing here is used by two threads, but for what says so.
+- A Python object goes to Julia as a number, a reference (`_references`), never as an address.
+- Julia's finalizers call no Python: they put a node on a list in memory that Julia and we share
+  (jlsrc/portable.jl), which is emptied when a call is over.
+- Python's ``__del__``, which any thread may run at any time, only appends to a queue, which is
+  emptied at the same moment.
+"""
+
+from __future__ import annotations
+
+from . import _arrays, _boot, _types, _unsupported
+from ._memory import bridge, ffi
+
+TYPE_CHECKING = False  # typing's own would take longer to import than this package
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def install(namespace: dict[str, Any]) -> tuple[Any, Any]:
+    """Put the types and functions into a namespace, as the C layer does; its `ffi` and `lib`."""
+    for class_ in _types.classes.values():
+        namespace[class_.__name__] = class_
+    namespace.update(
+        wrap=_arrays.wrap,
+        stats=_boot.stats,
+        _attend=_nothing,
+        _borrow=_unsupported.borrow,
+        _end_borrow=_nothing,
+        _exporter=_arrays.Exporter,
+        _held=_unsupported.held,
+        _hold_memory=_arrays.hold_memory,
+        _is_lent=_nothing,
+        _request=_unsupported.request,
+        _root=_boot.root,
+        _session=_session,
+        _set_hooks=_boot.set_hooks,
+        _set_session=_set_session,
+        _stop=_boot.stop,
+    )
+    return ffi, _boot.lib
+
+
+def _nothing(*_ignored: Any) -> None:
+    """Signals need no attention, and no memory is ever lent."""
+
+
+def _session() -> Any:
+    return bridge.session
+
+
+def _set_session(session: Any) -> None:
+    bridge.session = session

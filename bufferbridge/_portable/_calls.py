@@ -1,0 +1,110 @@
+"""From Python into Julia, as csrc/call.c: arguments to values, the entry, the result or the exception."""
+
+from __future__ import annotations
+
+from _thread import get_ident
+from collections import deque
+
+from . import _buffers, _values
+from . import _references as refs
+from ._memory import FORKED, RUNNING, STOPPED, bridge, ffi, state
+
+TYPE_CHECKING = False  # typing's own would take longer to import than this package
+if TYPE_CHECKING:
+    from typing import Any
+
+freed: deque[int] = deque()  # root slots whose Python objects have died; any thread appends
+_pool: list[Any] = []  # memory for the values of calls
+_POOLED = 9
+_numbers: dict[str, int] = {}  # helpers of Julia's
+
+
+def ready() -> bool:
+    return bridge.status == RUNNING and get_ident() == bridge.main_thread
+
+
+def not_ready() -> RuntimeError:
+    if bridge.status == RUNNING:
+        return RuntimeError(
+            "on PyPy Julia can be entered only from the thread that started it: hand the work to"
+            " the main thread, or use CPython with Julia 1.9 or later"
+        )
+    if bridge.status == STOPPED:
+        return RuntimeError("Julia has stopped: the process is ending")
+    if bridge.status == FORKED:
+        return RuntimeError(
+            "Julia does not survive os.fork(); start it in the child only, or use multiprocessing's"
+            " 'spawn' method"
+        )
+    return RuntimeError("Julia is not running; call bufferbridge.init() first")
+
+
+def settle() -> None:
+    """Let go of what the other side no longer holds. On the main thread."""
+    if freed:
+        free = state.free_slots
+        while freed:
+            slot = freed.popleft()
+            bridge.roots[slot] = 0  # storing NULL needs no write barrier; the collector skips it
+            free[state.nfree] = slot
+            state.nfree += 1
+    _buffers.drain()
+
+
+def call(f: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
+    """Call the Julia object at `f`."""
+    if bridge.status != RUNNING or get_ident() != bridge.main_thread:
+        raise not_ready()
+    names = 0
+    if kwargs:
+        names = refs.new(tuple(kwargs))
+        args = (*args, *kwargs.values())
+    n = len(args)
+    values = _pool.pop() if n < _POOLED and _pool else ffi.new("bb_value[]", max(n + 1, _POOLED))
+    made = 0
+    try:
+        for o in args:
+            _values.from_python(o, values[made])
+            made += 1
+        result = values[n]
+        result.owner = 0
+        if _buffers.watched:
+            _buffers.check()
+        state.depth += 1
+        failed = bridge.entry(f, values, n, names, values + n, state.depth)
+        out = None if failed else _values.to_python(result)
+    finally:
+        for i in range(made):
+            v = values[i]
+            if v.owner or v.tag >= _values.BUFFER:
+                _values.clear(v)
+        if names:
+            refs.drop(names)
+        if n < _POOLED:
+            _pool.append(values)
+    error = refs.take_error()  # also what a function has raised that could not say so
+    if freed or _buffers.released[0]:
+        settle()
+    if error is not None:
+        try:
+            raise error
+        finally:
+            error = None  # no cycle of the frame and the exception
+    if failed:
+        raise SystemError("Julia reported an error but set no exception")
+    return out
+
+
+def helper(name: str) -> int:
+    """A Julia function of the bridge's, for `call`. It lives as long as Julia."""
+    found = _numbers.get(name)
+    if found is None:
+        found = _numbers[name] = bridge.lookup(name)
+    return found
+
+
+def ask(name: str, *args: Any) -> Any:
+    """Call a Julia function of the bridge's by its name."""
+    if not ready():
+        raise not_ready()
+    return call(helper(name), args)
