@@ -28,6 +28,7 @@ from ._core import (
     JuliaModule,
     JuliaSet,
     JuliaValue,
+    from_dlpack,
     wrap,
 )
 from ._errors import JuliaError
@@ -64,6 +65,7 @@ __all__ = [
     "conversion",
     "convert",
     "eval",
+    "from_dlpack",
     "include",
     "init",
     "julia_version",

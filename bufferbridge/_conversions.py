@@ -33,17 +33,39 @@ _MANY = 1000  # classes remembered, which stay alive for that
 _added: dict[type, Conversion] = {}
 
 
-def find(class_: type) -> Conversion | None:
-    """The conversion for instances of a class: that of the first class in its MRO with one."""
-    conversion = None
+def find(class_: type) -> Conversion | int | None:
+    """The conversion for instances of a class: that of the first class in its MRO with one.
+
+    Else the protocols that the class has, as a sum of those in _PROTOCOLS, or None.
+    """
+    conversion: Conversion | int | None = None
     for base in type.__dict__["__mro__"].__get__(class_):
         conversion = _own(base) or _built_in(base)
         if conversion is not None:
             break
+    else:
+        conversion = _protocols(class_) or None
     if len(_start.conversions) >= _MANY:
         _start.conversions.clear()
     _start.conversions[class_] = conversion
     return conversion
+
+
+# enum bb_protocol in csrc/bufferbridge.h
+_PROTOCOLS = {"__array_interface__": 1, "__array_struct__": 2, "__dlpack__": 4}
+
+
+def _protocols(class_: type) -> int:
+    """Which ways to its memory a class offers, so that objects without any are not asked for each.
+
+    What only the instance has counts for none but __array_interface__ (see bb_acquire), so that
+    objects that have every attribute one asks for are not taken for tensors.
+    """
+    found = 0
+    for base in type.__dict__["__mro__"].__get__(class_):
+        for name in type.__dict__["__dict__"].__get__(base).keys() & _PROTOCOLS.keys():
+            found |= _PROTOCOLS[name]
+    return found
 
 
 def _own(class_: type) -> Conversion | None:

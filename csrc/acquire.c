@@ -1,5 +1,5 @@
-/* Any exporter's memory: the consumer's side of the buffer protocol (PEP 3118), and NumPy's
- * __array_interface__ for objects that have only that.
+/* Any exporter's memory: the consumer's side of the buffer protocol (PEP 3118), and the order in which the
+ * protocols of objects that have others are tried (interface.c, dlpack.c).
  *
  * Who keeps the memory alive: the Py_buffer in the bb_buffer (or `keep`), until it is
  * released; see bb_node in bufferbridge.h for how Julia lets go. Where an exporter says something
@@ -23,7 +23,7 @@ void bb_release_later(bb_node *node)
 
 /* Releasing may run any Python code (__del__, __release_buffer__), and must not disturb an exception
  * that is on its way. */
-static void drop_buffer(bb_buffer *b)
+void bb_drop_buffer(bb_buffer *b)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -42,13 +42,15 @@ void bb_release_now(bb_node *node)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    if (node->is_buffer) {
+    if (node->kind == BB_NODE_BUFFER) {
         bb_buffer *b = (bb_buffer *)node;
         bb_link_out(&b->link);
         bb.pinned_buffers--;
         bb.pinned_bytes -= b->len;
         bb_uncount_memory(b);
-        drop_buffer(b);
+        bb_drop_buffer(b);
+    } else if (node->kind == BB_NODE_TENSOR) {
+        bb_free_tensor(node);
     } else {
         bb_handle *h = (bb_handle *)node;
         bb_link_out(&h->link);
@@ -82,7 +84,7 @@ bb_handle *bb_hold(PyObject *o)
     bb_handle *h = PyMem_RawMalloc(sizeof *h);
     if (h == NULL)
         return NULL;
-    h->node.is_buffer = 0;
+    h->node.kind = BB_NODE_HANDLE;
     h->object = Py_NewRef(o);
     bb_link_in(&h->link, &bb_held_objects);
     bb.python_objects++;
@@ -203,9 +205,9 @@ static void describe(bb_buffer *b)
         b->flags |= BB_ALIGNED;
 }
 
-/* Checks shape and itemsize against each other; computes the bytes of all items, which `finish`
- * narrows down to the memory they lie in. */
-static int check_shape(bb_buffer *b, PyObject *o)
+/* Checks shape and itemsize against each other; computes the bytes of all items, which
+ * bb_finish_buffer narrows down to the memory they lie in. */
+int bb_check_shape(bb_buffer *b, PyObject *o)
 {
     int64_t len = b->itemsize, items = 1;
     int empty = 0;
@@ -233,7 +235,7 @@ bad:
     return -1;
 }
 
-static bb_buffer *new_buffer(int64_t ndim)
+bb_buffer *bb_new_buffer(int64_t ndim)
 {
     bb_buffer *b = PyMem_RawMalloc(sizeof *b + 3 * (size_t)ndim * sizeof(int64_t));
     if (b == NULL) {
@@ -241,13 +243,13 @@ static bb_buffer *new_buffer(int64_t ndim)
         return NULL;
     }
     memset(b, 0, sizeof *b);
-    b->node.is_buffer = 1;
+    b->node.kind = BB_NODE_BUFFER;
     b->shape = b->dims;
     b->strides = b->dims + ndim;
     return b;
 }
 
-static void row_major_strides(bb_buffer *b)
+void bb_row_major_strides(bb_buffer *b)
 {
     int64_t *strides = (int64_t *)b->strides;
     uint64_t step = (uint64_t)b->itemsize; /* it may overflow where there are no items */
@@ -257,27 +259,32 @@ static void row_major_strides(bb_buffer *b)
     }
 }
 
-/* The bytes from the lowest item to the end of the highest one; -1 if they are not all addresses. */
-static int64_t extent(const bb_buffer *b)
+/* Where the items lie, in bytes from the first one: *low to the lowest, *high to the end of the highest. For
+ * memory that has items. -1: those are not all addresses. */
+int bb_reach(const bb_buffer *b, int64_t *low, int64_t *high)
 {
-    int64_t low = 0, high = b->itemsize, n, p = (int64_t)(intptr_t)b->ptr;
+    int64_t n, p = (int64_t)(intptr_t)b->ptr;
+    *low = 0;
+    *high = b->itemsize;
     for (int64_t i = 0; i < b->ndim; i++) {
         if (__builtin_mul_overflow(b->shape[i] - 1, b->strides[i], &n) ||
-            __builtin_add_overflow(n < 0 ? low : high, n, n < 0 ? &low : &high))
+            __builtin_add_overflow(n < 0 ? *low : *high, n, n < 0 ? low : high))
             return -1;
     }
-    if (__builtin_add_overflow(p, low, &n) || n < 0 || __builtin_add_overflow(p, high, &n))
-        return -1;
-    return high - low;
+    return __builtin_add_overflow(p, *low, &n) || n < 0 || __builtin_add_overflow(p, *high, &n) ? -1 : 0;
 }
 
-static int finish(bb_buffer *b, PyObject *o, bb_value *v)
+int bb_finish_buffer(bb_buffer *b, PyObject *o, bb_value *v)
 {
-    if (b->len != 0 && b->suboffsets == NULL && (b->len = extent(b)) < 0) {
-        PyErr_Format(PyExc_BufferError,
-                     "the buffer of '%.200s' is not valid: its memory leads out of the address space",
-                     bb_type_name(Py_TYPE(o)));
-        return -1;
+    int64_t low, high;
+    if (b->len != 0 && b->suboffsets == NULL) {
+        if (bb_reach(b, &low, &high) < 0) {
+            PyErr_Format(PyExc_BufferError,
+                         "the buffer of '%.200s' is not valid: its memory leads out of the address "
+                         "space", bb_type_name(Py_TYPE(o)));
+            return -1;
+        }
+        b->len = high - low;
     }
     describe(b);
     b->object = o;
@@ -292,7 +299,7 @@ static int finish(bb_buffer *b, PyObject *o, bb_value *v)
 
 /* The format in a str that a hook of the package gave (bufferbridge/_formats.py), which is taken. None:
  * the exporter's own is good. */
-static int set_description(bb_buffer *b, PyObject *description)
+int bb_set_description(bb_buffer *b, PyObject *description)
 {
     const char *format;
 
@@ -381,7 +388,7 @@ static int ask_exporter(bb_buffer *b, PyObject *o)
     /* Subclasses may have a dtype of their own, and are asked in Python. */
     if (kind == BB_K_NONE && strchr(b->format, 'T') != NULL &&
         is_of_numpy(o) && Py_TYPE(o) == bb_numpy_ndarray)
-        return set_description(b, describe_dtype(o, b));
+        return bb_set_description(b, describe_dtype(o, b));
     if (PyMemoryView_Check(o))
         base = bb_memoryview_base(o);
     if (base == NULL)
@@ -391,7 +398,7 @@ static int ask_exporter(bb_buffer *b, PyObject *o)
         !(kind == BB_K_NONE && strchr(b->format, 'T') != NULL &&
           is_of_numpy(base)))
         return 0;
-    if (set_description(b, PyObject_CallFunction(bb.describe_buffer, "OsLL", base, b->format,
+    if (bb_set_description(b, PyObject_CallFunction(bb.describe_buffer, "OsLL", base, b->format,
                                                  (long long)b->itemsize, (long long)b->ndim)) < 0)
         return -1;
     /* ctypes keeps the references of its py_objects elsewhere: ours must not replace them. */
@@ -417,7 +424,7 @@ static int set_dims(bb_buffer *b, PyObject *o)
     b->shape = place;
     b->strides = place + n;
     if (n == 0)
-        return check_shape(b, o);
+        return bb_check_shape(b, o);
     if (view->shape == NULL) {
         place[0] = view->itemsize > 0 ? view->len / view->itemsize : 0;
     } else {
@@ -431,10 +438,10 @@ static int set_dims(bb_buffer *b, PyObject *o)
                 break;
             }
     }
-    if (check_shape(b, o) < 0)
+    if (bb_check_shape(b, o) < 0)
         return -1;
     if (view->shape == NULL || view->strides == NULL)
-        row_major_strides(b);
+        bb_row_major_strides(b);
     return 0;
 }
 
@@ -442,7 +449,7 @@ static int acquire_buffer(PyObject *o, bb_value *v)
 {
     /* As memoryview does: ask for no more than reading, and believe the read-only field. */
     const int flags = PyBUF_FULL_RO;
-    bb_buffer *b = new_buffer(BB_INLINE_DIMS);
+    bb_buffer *b = bb_new_buffer(BB_INLINE_DIMS);
     Py_buffer *view;
 
     if (b == NULL)
@@ -478,139 +485,84 @@ static int acquire_buffer(PyObject *o, bb_value *v)
                      "has only %lld", bb_type_name(Py_TYPE(o)), (long long)b->len, (long long)view->len);
         goto fail;
     }
-    if (ask_exporter(b, o) == 0 && finish(b, o, v) > 0)
+    if (ask_exporter(b, o) == 0 && bb_finish_buffer(b, o, v) > 0)
         return 1;
 fail:
-    drop_buffer(b);
+    bb_drop_buffer(b);
     return -1;
 }
 
-/* ------------------------------------------------ __array_interface__ */
+/* ------------------------------------------------- the order of protocols */
 
-static int int64_items(PyObject *tuple, Py_ssize_t n, int64_t *out, const char *what)
+/* Besides buffers, in the order in which they are asked for. Each is given the object and its attribute: 1: v
+ * has the buffer; 0: the attribute is not what the protocol has there; -1: exception. A description that is
+ * refused is refused for what the memory is, and those after it would say no more of it. */
+static const struct {
+    int bit;
+    const char *name;
+    int (*acquire)(PyObject *o, PyObject *attribute, bb_value *v);
+    int is_final;
+} protocols[] = {
+    {BB_P_INTERFACE, "__array_interface__", bb_acquire_interface, 1},
+    {BB_P_STRUCT, "__array_struct__", bb_acquire_struct, 1},
+    {BB_P_DLPACK, "__dlpack__", bb_acquire_dlpack, 0},
+};
+enum { PROTOCOLS = sizeof protocols / sizeof *protocols };
+
+/* An interrupt and a lack of memory are no answer that another one could be better than. */
+static int may_try_another(void)
 {
-    if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != n) {
-        PyErr_Format(PyExc_TypeError, "__array_interface__: '%s' must be a tuple of %zd integers",
-                     what, n);
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < n; i++) {
-        out[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(tuple, i));
-        if (out[i] == -1 && PyErr_Occurred())
-            return -1;
-    }
-    return 0;
+    return PyErr_ExceptionMatches(PyExc_Exception) && !PyErr_ExceptionMatches(PyExc_MemoryError);
 }
 
-/* Borrowed, and NULL if there is none. (PyDict_GetItemString hides exceptions: without memory strides would
- * be missed, and others taken for them.) */
-static int interface_item(PyObject *interface, const char *name, PyObject **item)
+/* As those above, for the attribute that the object has, if it has. */
+static int acquire_by(int i, PyObject *o, bb_value *v)
 {
-    PyObject *key = PyUnicode_FromString(name);
-    if (key == NULL)
+    static PyObject *names[PROTOCOLS];
+    PyObject *attribute;
+    int r;
+
+    if (names[i] == NULL && (names[i] = PyUnicode_InternFromString(protocols[i].name)) == NULL)
         return -1;
-    *item = PyDict_GetItemWithError(interface, key);
-    Py_DECREF(key);
-    return *item == NULL && PyErr_Occurred() ? -1 : 0;
+    attribute = PyObject_GetAttr(o, names[i]);
+    if (attribute == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError))
+            return -1; /* it is there, and raises */
+        PyErr_Clear();
+        return 0;
+    }
+    r = protocols[i].acquire(o, attribute, v);
+    Py_DECREF(attribute);
+    return r;
 }
 
-/* `interface` is a dict that nobody else has, so that its values live. */
-static int acquire_interface(PyObject *o, PyObject *interface, bb_value *v)
+int bb_acquire(PyObject *o, int wanted, bb_value *v)
 {
-    PyObject *shape, *typestr, *data, *strides, *description, *format = NULL;
-    bb_buffer *b;
-    int readonly;
-
-    if (interface_item(interface, "shape", &shape) < 0 ||
-        interface_item(interface, "typestr", &typestr) < 0 ||
-        interface_item(interface, "data", &data) < 0 ||
-        interface_item(interface, "strides", &strides) < 0)
-        return -1;
-    if (shape == NULL || typestr == NULL || !PyTuple_Check(shape) || !PyUnicode_Check(typestr)) {
-        PyErr_SetString(PyExc_TypeError, "__array_interface__: 'shape' or 'typestr' is missing");
-        return -1;
-    }
-    if (data == NULL || !PyTuple_Check(data) || PyTuple_GET_SIZE(data) != 2) {
-        PyErr_SetString(PyExc_TypeError, "__array_interface__: 'data' must be a tuple of the address "
-                                         "and the read-only flag");
-        return -1;
-    }
-    if (PyTuple_GET_SIZE(shape) > PyBUF_MAX_NDIM) {
-        PyErr_SetString(PyExc_TypeError, "__array_interface__: more than 64 dimensions");
-        return -1;
-    }
-    readonly = PyObject_IsTrue(PyTuple_GET_ITEM(data, 1));
-    if (readonly < 0)
-        return -1;
-    if ((b = new_buffer(PyTuple_GET_SIZE(shape))) == NULL)
-        return -1;
-    b->ndim = PyTuple_GET_SIZE(shape);
-    b->readonly = readonly;
-    description = PyObject_CallFunctionObjArgs(bb.describe_interface, o, interface, NULL);
-    if (description == NULL || !PyArg_ParseTuple(description, "OL", &format, &b->itemsize)) {
-        Py_XDECREF(description);
-        goto fail;
-    }
-    Py_INCREF(format);
-    Py_DECREF(description);
-    if (set_description(b, format) < 0)
-        goto fail;
-    b->ptr = PyLong_AsVoidPtr(PyTuple_GET_ITEM(data, 0));
-    if (b->ptr == NULL && PyErr_Occurred())
-        goto fail;
-    if (int64_items(shape, b->ndim, (int64_t *)b->shape, "shape") < 0 || check_shape(b, o) < 0)
-        goto fail;
-    if (strides == NULL || strides == Py_None)
-        row_major_strides(b);
-    else if (int64_items(strides, b->ndim, (int64_t *)b->strides, "strides") < 0)
-        goto fail;
-    /* NumPy's manual: the memory lives as long as the object (and what the dict refers to). */
-    if ((b->keep = PyTuple_Pack(2, o, interface)) == NULL)
-        goto fail;
-    if (finish(b, o, v) > 0)
-        return 1;
-fail:
-    drop_buffer(b);
-    return -1;
-}
-
-int bb_acquire(PyObject *o, bb_value *v)
-{
-    static PyObject *name;
-    PyObject *interface, *type, *value, *traceback;
-    int r, exports = PyObject_CheckBuffer(o);
+    PyObject *type = NULL, *value = NULL, *traceback = NULL; /* of the latest refusal */
+    int r, refused = 0;
 
     v->owner = NULL;
     v->tag = BB_NONE;
-    if (name == NULL && (name = PyUnicode_InternFromString("__array_interface__")) == NULL)
-        return -1;
-    if (exports) {
+    if (PyObject_CheckBuffer(o)) {
         r = acquire_buffer(o, v);
-        if (r >= 0)
+        /* NumPy, for one, has dtypes that it doesn't export but describes by its interface. */
+        if (r >= 0 || !may_try_another())
             return r;
-        /* NumPy, for one, has dtypes that it doesn't export but describes by its interface. An interrupt
-         * and a lack of memory are no answer that another one could be better than. */
-        if (!PyErr_ExceptionMatches(PyExc_Exception) || PyErr_ExceptionMatches(PyExc_MemoryError))
-            return -1;
+        refused = 1;
+        PyErr_Fetch(&type, &value, &traceback);
     }
-    PyErr_Fetch(&type, &value, &traceback);
-    interface = PyType_Check(o) ? NULL : PyObject_GetAttr(o, name);
-    if (interface == NULL && PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_AttributeError))
-        PyErr_Clear();
-    if (interface != NULL && PyDict_Check(interface)) {
-        PyObject *copy = PyDict_Copy(interface);
-        r = copy == NULL ? -1 : acquire_interface(o, copy, v);
-        Py_XDECREF(copy);
-    } else if (PyErr_Occurred()) {
-        r = -1; /* the attribute is there, and raises */
-    } else {
-        Py_XDECREF(interface);
-        PyErr_Restore(type, value, traceback); /* why the exporter refused, if it is one */
-        return exports ? -1 : 0;
+    /* A class has these for its instances. */
+    for (int i = PyType_Check(o) ? PROTOCOLS : 0; i < PROTOCOLS; i++) {
+        if (!(wanted & protocols[i].bit) || (r = acquire_by(i, o, v)) == 0)
+            continue;
+        Py_CLEAR(type);
+        Py_CLEAR(value);
+        Py_CLEAR(traceback);
+        if (r > 0 || protocols[i].is_final || !may_try_another())
+            return r;
+        refused = 1;
+        PyErr_Fetch(&type, &value, &traceback);
     }
-    Py_XDECREF(type);
-    Py_XDECREF(value);
-    Py_XDECREF(traceback);
-    Py_XDECREF(interface);
-    return r;
+    PyErr_Restore(type, value, traceback);
+    return refused ? -1 : 0;
 }

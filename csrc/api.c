@@ -85,7 +85,7 @@ static PyObject *api_not_implemented(void) { return Py_NewRef(Py_NotImplemented)
 
 static int api_unbox(PyObject *o, bb_value *v) IN_PYTHON(int, bb_from_python(o, v))
 
-static int api_acquire(PyObject *o, bb_value *v) IN_PYTHON(int, bb_acquire(o, v))
+static int api_acquire(PyObject *o, bb_value *v) IN_PYTHON(int, bb_acquire(o, BB_P_ALL, v))
 
 static void api_clear(bb_value *v) IN_PYTHON_VOID(bb_value_clear(v))
 

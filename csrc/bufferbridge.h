@@ -96,9 +96,11 @@ int bb_kind_store(int kind, char *p, PyObject *value);    /* 1: stored, 0: not h
 /* Julia frees what it holds from finalizers, which run on any thread and without the GIL. They push
  * the node on a list; bb_drain, with the GIL, takes the list and lets go. The node is allocated when
  * the thing is taken, so that a finalizer never allocates. */
+enum { BB_NODE_HANDLE = 0, BB_NODE_BUFFER = 1, BB_NODE_TENSOR = 2 };
+
 typedef struct bb_node {
     struct bb_node *next;
-    int64_t is_buffer;
+    int64_t kind;
 } bb_node;
 
 /* The rings of all that Julia holds, for who wants to see it; see held.c. */
@@ -125,8 +127,8 @@ typedef struct {
     PyObject *object;     /* the exporter, borrowed from view.obj or keep */
     bb_link link;
     struct bb_memory *memory; /* counted there, with others of the same memory; NULL if by itself */
-    Py_buffer view;       /* view.obj is NULL if the memory came by __array_interface__ */
-    PyObject *keep;       /* then this keeps the object and its memory alive */
+    Py_buffer view;       /* view.obj is NULL if the memory came by an address */
+    PyObject *keep;       /* then this keeps the object and its memory alive: it, or a tuple of it and more */
     PyObject *description; /* the str that `format` is in, if it is not the exporter's own */
     int64_t *many_dims;   /* shape, strides and suboffsets if there is no room for them in */
     int64_t dims[];
@@ -150,7 +152,12 @@ static inline void bb_link_out(bb_link *link)
 PyObject *bb_py_held(PyObject *module, PyObject *ignored);
 
 int bb_contiguity(int64_t ndim, const int64_t *shape, const int64_t *strides, int64_t itemsize);
-int bb_acquire(PyObject *o, bb_value *v);  /* 1: v is a BB_BUFFER; 0: no memory; -1: exception */
+
+/* What an object may have besides a buffer. */
+enum { BB_P_INTERFACE = 1, BB_P_STRUCT = 2, BB_P_DLPACK = 4, BB_P_ALL = BB_P_INTERFACE | BB_P_STRUCT | BB_P_DLPACK };
+
+/* By a buffer or one of the protocols in `wanted`. 1: v is a BB_BUFFER; 0: no memory; -1: exception */
+int bb_acquire(PyObject *o, int wanted, bb_value *v);
 int bb_acquire_for_wrapping(PyObject *o, bb_value *v); /* starts Julia; -1 too where there is no memory */
 bb_handle *bb_hold(PyObject *o);           /* NULL: no memory; no exception is set */
 void bb_release_later(bb_node *node);      /* any thread, never blocks */
@@ -158,6 +165,24 @@ void bb_release_now(bb_node *node);
 void bb_drain(void);
 void bb_count_memory(bb_buffer *b);        /* Julia's collector decides how long it is held */
 void bb_uncount_memory(bb_buffer *b);      /* not any more */
+
+/* For those that make a bb_buffer of what an object says of its memory: acquire.c, interface.c, dlpack.c. What sets
+ * an exception returns -1 or NULL. */
+bb_buffer *bb_new_buffer(int64_t ndim);    /* all zero, but with room for shape and strides */
+int bb_check_shape(bb_buffer *b, PyObject *o); /* by ptr, itemsize and shape; sets len to the bytes of all items */
+void bb_row_major_strides(bb_buffer *b);
+int bb_set_description(bb_buffer *b, PyObject *description); /* a format; takes it */
+int bb_reach(const bb_buffer *b, int64_t *low, int64_t *high);
+int bb_finish_buffer(bb_buffer *b, PyObject *o, bb_value *v); /* 1: the value has it, and it counts */
+void bb_drop_buffer(bb_buffer *b);         /* which does not count yet, or no more */
+int bb_acquire_interface(PyObject *o, PyObject *interface, bb_value *v);
+int bb_acquire_struct(PyObject *o, PyObject *capsule, bb_value *v);
+int bb_acquire_dlpack(PyObject *o, PyObject *method, bb_value *v);
+
+/* JuliaArrays as DLPack tensors, and tensors as Julia's arrays (dlpack.c). */
+extern PyMethodDef bb_dlpack_methods[];
+void bb_free_tensor(bb_node *node);
+PyObject *bb_py_from_dlpack(PyObject *module, PyObject *const *args, Py_ssize_t n, PyObject *kwnames);
 
 /* A buffer that Julia has for a block of Python's only: borrow.c says who keeps it. */
 enum { BB_LOAN_WORDS = 3 };
@@ -298,6 +323,7 @@ enum bb_helper {
     BB_H_ARRAY_GET, BB_H_ARRAY_SET, BB_H_ARRAY_REFRESH, BB_H_ARRAY_TRIM,
     BB_H_ARRAY_WHY, BB_H_WRAP, BB_H_BORROW, BB_H_COMPILE, BB_H_COMPILE_GENERAL, BB_H_RECOMPILE,
     BB_H_OPERATE, BB_H_NUMBER, BB_H_CALL_RAW, BB_H_DELETE,
+    BB_H_IDENTITY, BB_H_COPY,
     BB_H_COUNT
 };
 

@@ -53,8 +53,8 @@ static void copy_held(entry *e)
     for (bb_link *link = bb_held_buffers.next; link != &bb_held_buffers; link = link->next) {
         bb_buffer *b = (bb_buffer *)((char *)link - offsetof(bb_buffer, link));
         /* Whom the buffer is of: `object` need not be kept by it, and `keep` may have more in it. */
-        PyObject *o = b->view.obj != NULL ? b->view.obj
-                      : PyTuple_Check(b->keep) ? PyTuple_GET_ITEM(b->keep, 0) : b->keep;
+        PyObject *o = b->keep == NULL ? b->view.obj
+                      : PyTuple_CheckExact(b->keep) ? PyTuple_GET_ITEM(b->keep, 0) : b->keep;
         *e++ = (entry){.object = Py_NewRef(o), .is_buffer = 1, .bytes = b->len};
     }
 }

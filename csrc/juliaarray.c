@@ -479,6 +479,7 @@ static PyType_Slot slots[] = {
      "Arrays whose memory can't be shared (of String, Any, BitArray, ranges, ...) raise\n"
      "BufferError from memoryview(x); numpy.asarray(x) copies those."},
     {Py_tp_getset, getset},
+    {Py_tp_methods, bb_dlpack_methods},
     {Py_tp_dealloc, bb_dealloc_julia},
     {Py_tp_call, PyVectorcall_Call},
     {Py_mp_subscript, subscript},

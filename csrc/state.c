@@ -15,11 +15,11 @@ int bb_acquire_for_wrapping(PyObject *o, bb_value *buffer)
     if (started == NULL)
         return -1;
     Py_DECREF(started);
-    switch (bb_acquire(o, buffer)) {
+    switch (bb_acquire(o, BB_P_ALL, buffer)) {
     case 0:
         PyErr_Format(PyExc_TypeError,
                      "'%.200s' has no memory to share: it exports no buffer (PEP 3118) and has no "
-                     "__array_interface__", bb_type_name(Py_TYPE(o)));
+                     "__array_interface__, __array_struct__ or __dlpack__", bb_type_name(Py_TYPE(o)));
         /* fall through */
     case -1:
         return -1;
@@ -162,9 +162,20 @@ static PyMethodDef functions[] = {
     {"wrap", py_wrap, METH_O,
      "wrap(obj, /)\n--\n\n"
      "JuliaArray around PyArray(obj): obj's memory as a Julia array, whatever its layout.\n\n"
-     "obj is any buffer exporter, or has an __array_interface__. Contiguous column-major memory\n"
-     "is a PyArray <: DenseArray, all else a strided AbstractArray; nothing is copied. Raises\n"
-     "TypeError if obj has no memory to share."},
+     "obj is any buffer exporter, or has an __array_interface__, __array_struct__ or __dlpack__ (of\n"
+     "memory that the CPU sees). Contiguous column-major memory is a PyArray <: DenseArray, all else\n"
+     "a strided AbstractArray; nothing is copied. Raises TypeError if obj has no memory to share."},
+    {"from_dlpack", (PyCFunction)(void (*)(void))bb_py_from_dlpack, METH_FASTCALL | METH_KEYWORDS,
+     "from_dlpack(x, /, *, device=None, copy=None)\n--\n\n"
+     "JuliaArray over the memory of a DLPack tensor, of the type that a buffer of it would become.\n\n"
+     "x: an object with __dlpack__ (torch, jax, NumPy, ...), or a capsule that such a method gave.\n"
+     "device: None takes memory that the CPU sees, and refuses other; 'cpu', or (1, 0), has x copied\n"
+     "    there if it is elsewhere.\n"
+     "copy: True for a Julia Array of its own; False to refuse what x itself had to copy; None for\n"
+     "    whatever x gives.\n\n"
+     "Julia releases the tensor when it has no array of it any more. Raises BufferError for memory\n"
+     "of other devices, for elements that Julia has no type for, and for what x does not export,\n"
+     "with its reason; TypeError if x has no __dlpack__."},
     {"stats", py_stats, METH_NOARGS,
      "stats()\n--\n\n"
      "What the two languages hold of each other, a dict of int:\n"

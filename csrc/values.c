@@ -135,7 +135,7 @@ static int from_numpy_scalar(PyObject *o, bb_value *v)
     if (kind == BB_K_NONE && view.ndim == 0 && view.format != NULL &&
         (*view.format == 'T' || strcmp(view.format, "g") == 0 || strcmp(view.format, "Zg") == 0)) {
         PyBuffer_Release(&view);
-        if (bb_acquire(o, v) < 0)
+        if (bb_acquire(o, BB_P_INTERFACE, v) < 0)
             return -1;
         v->tag = BB_ITEM;
         return 1;
@@ -160,9 +160,9 @@ static int from_numpy_scalar(PyObject *o, bb_value *v)
     return 1;
 }
 
-static int from_exporter(PyObject *o, bb_value *v)
+static int from_exporter(PyObject *o, int protocols, bb_value *v)
 {
-    int r = bb_acquire(o, v);
+    int r = bb_acquire(o, protocols, v);
     return r == 0 ? set_object(v, BB_OBJECT, o, 0) : r < 0 ? -1 : 0;
 }
 
@@ -179,9 +179,9 @@ int bb_from_new(PyObject *o, bb_value *v)
 
 /* What the conversion of the object's class makes of it, by which the object is replaced (see
  * bufferbridge/_conversions.py; classes of the language itself have none). bb.conversions remembers what was
- * found for a class: a callable or None. 1: done; 0: there is none, or not for this object; -1: exception. Sets
- * *asked if Python code has run. */
-static int from_converted(PyObject *o, bb_value *v, int *asked)
+ * found for a class: a callable, or the protocols that the class has, an int, or None. 1: done; 0: there is none, or not
+ * for this object; -1: exception. Sets *asked if Python code has run, and *protocols if they are known. */
+static int from_converted(PyObject *o, bb_value *v, int *asked, int *protocols)
 {
     PyObject *class_ = (PyObject *)Py_TYPE(o), *f, *replacement;
     int r;
@@ -197,7 +197,9 @@ static int from_converted(PyObject *o, bb_value *v, int *asked)
             return -1;
     } else
         Py_INCREF(f);
-    if (f == Py_None) {
+    if (f == Py_None || PyLong_CheckExact(f)) {
+        /* An instance may have an interface that its class has not. */
+        *protocols = f == Py_None ? BB_P_INTERFACE : (int)PyLong_AsLong(f);
         Py_DECREF(f);
         return 0;
     }
@@ -224,7 +226,7 @@ static int from_converted(PyObject *o, bb_value *v, int *asked)
 }
 
 /* What an object is by its type, where no conversion says otherwise. */
-static int from_unconverted(PyObject *o, bb_value *v)
+static int from_unconverted(PyObject *o, int protocols, bb_value *v)
 {
     int r;
 
@@ -259,20 +261,20 @@ static int from_unconverted(PyObject *o, bb_value *v)
     /* Before buffers: ctypes' function pointers are both, and are meant to be called. */
     if (PyCallable_Check(o))
         return set_object(v, BB_CALLABLE, o, 0);
-    return from_exporter(o, v);
+    return from_exporter(o, protocols, v);
 }
 
 static int from_other(PyObject *o, bb_value *v)
 {
-    int asked = 0, r;
+    int asked = 0, protocols = BB_P_ALL, r;
 
     if (PyList_CheckExact(o))
         return set_object(v, BB_LIST, o, PyList_GET_SIZE(o));
     if (PyDict_CheckExact(o))
         return set_object(v, BB_DICT, o, PyDict_Size(o));
-    if ((r = from_converted(o, v, &asked)) != 0)
+    if ((r = from_converted(o, v, &asked, &protocols)) != 0)
         return r < 0 ? -1 : 0;
-    r = from_unconverted(o, v);
+    r = from_unconverted(o, protocols, v);
     if (r == 0 && asked && v->owner == NULL)
         v->owner = Py_NewRef(o); /* so that nobody takes it for plain (bb_is_plain): Python code has run */
     return r;
@@ -294,7 +296,7 @@ int bb_from_python(PyObject *o, bb_value *v)
         return 0;
     }
     if (Py_TYPE(o) == ndarray) /* also without NumPy: no type is NULL */
-        return from_exporter(o, v);
+        return from_exporter(o, BB_P_INTERFACE, v);
     if (bb_is_julia(o)) {
         /* Julia does not check a view's indices again: one that no longer fits must not get there. */
         if (Py_TYPE(o) == bb_types[BB_CLASS_ARRAY] && bb_array_usable((bb_array *)o) < 0)

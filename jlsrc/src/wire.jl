@@ -96,7 +96,8 @@ const CLASS_IO = 6
 const HELPERS = (:getattr, :setattr, :dirof, :reprof, :strof, :hashof, :compare, :lengthof, :getitem,
                  :setitem, :contains, :iteration, :truth, :arrayget, :arrayset, :arrayrefresh, :arraytrim,
                  :whynotshared, :wrap, :borrow, :compilecall, :compilegeneral, :recompile,
-                 :operate, :tonumber, :callraw, :deleteitem)
+                 :operate, :tonumber, :callraw, :deleteitem,
+                 :identity, :sharedcopy)
 
 # ------------------------------------------------------------- functions
 
