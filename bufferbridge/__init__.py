@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._conversions import conversion, convert, remove_conversion
+    from ._masked import to_masked
+    from ._sparse import sparse, to_scipy
 
     Main: JuliaModule
     Base: JuliaModule
@@ -74,8 +76,11 @@ __all__ = [
     "package",
     "pyobject",
     "remove_conversion",
+    "sparse",
     "stats",
     "task",
+    "to_masked",
+    "to_scipy",
     "use_stdin",
     "using",
     "wrap",
@@ -232,6 +237,14 @@ def callback(f: Any, returns: Any) -> JuliaFunction:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "to_masked":
+        from . import _masked
+
+        return _masked.to_masked
+    if name in ("sparse", "to_scipy"):
+        from . import _sparse
+
+        return getattr(_sparse, name)
     if name in ("convert", "conversion", "remove_conversion"):
         from . import _conversions  # most programs do without
 

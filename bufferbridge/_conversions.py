@@ -121,6 +121,16 @@ def _fraction(f: fractions.Fraction) -> Any:
     return _start.ensure().bridge.makefraction.raw(f.numerator, f.denominator)
 
 
+def _time64(t: Any) -> Any:
+    return _start.ensure().bridge.maketime64.raw(t.dtype.str[1:], int(t.view("i8")))
+
+
+def _masked(m: Any) -> Any:
+    from ._masked import from_numpy
+
+    return from_numpy(m)
+
+
 def _module(m: Any) -> Any:
     return m.__julia__
 
@@ -132,6 +142,9 @@ _BUILT_IN: dict[str, tuple[str, Conversion]] = {
     "time": ("datetime", _time),
     "timedelta": ("datetime", _timedelta),
     "Fraction": ("fractions", _fraction),
+    "MaskedArray": ("numpy.ma", _masked),
+    "datetime64": ("numpy", _time64),
+    "timedelta64": ("numpy", _time64),
 }
 
 
@@ -186,6 +199,15 @@ def make_fraction(numerator: int, denominator: int) -> fractions.Fraction:
     import fractions
 
     return fractions.Fraction(numerator, denominator)
+
+
+def make_time64(dtype: str, count: int) -> Any:
+    """NumPy's scalar; None without NumPy."""
+    try:
+        import numpy as np
+    except ImportError:
+        return None
+    return np.int64(count).view(dtype)
 
 
 def make_enum(

@@ -148,9 +148,11 @@ def _of_typestr(order: str, kind: str, size: int, where: str, unit: str = "") ->
         return "^O"
     if (kind, size) in (("f", 16), ("c", 32)):
         return mark + ("g" if kind == "f" else "Zg")
+    if kind in "Mm" and size == 8:
+        return mark + kind + (unit or "[generic]")
     raise TypeError(
         f"elements {where} of type '{kind}{size}{unit}' can't be shared with Julia; "
-        "convert them first" + (" (x.view('i8') shares their numbers)" if kind in "Mm" else "")
+        "convert them first"
     )
 
 

@@ -96,7 +96,7 @@ class _Memory:
 
 
 def _view(x: JuliaArray) -> NDArray[Any] | None:
-    """A view of records that no format describes, since fields overlap or are out of order.
+    """A view of what no format describes: times, and records with overlapping fields or the like.
 
     None if the memory can't be shared at all.
     """
@@ -106,8 +106,10 @@ def _view(x: JuliaArray) -> NDArray[Any] | None:
     found = _start.ensure().bridge.numpyview(x)
     if found is None:
         return None
-    description, address, readonly, shape, strides = found
-    dtype = _dtype(description)
+    dtype = _dtype(found[0])
+    if len(found) == 2:  # times: their memory as numbers or bytes
+        return np.asarray(memoryview(found[1])).view(dtype)
+    _, address, readonly, shape, strides = found
     interface = {"version": 3, "typestr": f"|V{dtype.itemsize}", "data": (address, readonly)}
     interface |= {"shape": shape, "strides": strides}
     return np.asarray(_Memory(held, interface)).view(dtype)

@@ -543,6 +543,8 @@ int bb_acquire(PyObject *o, int wanted, bb_value *v)
 
     v->owner = NULL;
     v->tag = BB_NONE;
+    if (bb_refuse_masked(o) < 0)
+        return -1;
     if (PyObject_CheckBuffer(o)) {
         r = acquire_buffer(o, v);
         /* NumPy, for one, has dtypes that it doesn't export but describes by its interface. */

@@ -160,6 +160,9 @@ enum { BB_P_INTERFACE = 1, BB_P_STRUCT = 2, BB_P_DLPACK = 4, BB_P_ALL = BB_P_INT
 int bb_acquire(PyObject *o, int wanted, bb_value *v);
 int bb_acquire_for_wrapping(PyObject *o, bb_value *v); /* starts Julia; -1 too where there is no memory */
 bb_handle *bb_hold(PyObject *o);           /* NULL: no memory; no exception is set */
+int bb_is_masked(PyObject *o);             /* masked.c */
+PyObject *bb_wrap_masked(PyObject *o);
+int bb_refuse_masked(PyObject *o);
 void bb_release_later(bb_node *node);      /* any thread, never blocks */
 void bb_release_now(bb_node *node);
 void bb_drain(void);

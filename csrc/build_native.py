@@ -37,6 +37,7 @@ SOURCES = [
     "juliaarray",
     "juliavalue",
     "kinds",
+    "masked",
     "numbers",
     "operations",
     "signals",

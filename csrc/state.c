@@ -31,7 +31,10 @@ static PyObject *py_wrap(PyObject *Py_UNUSED(module), PyObject *o)
 {
     bb_value buffer, arg, out;
     PyObject *result = NULL;
+    int masked = bb_is_masked(o);
 
+    if (masked != 0)
+        return masked < 0 ? NULL : bb_wrap_masked(o);
     if (bb_acquire_for_wrapping(o, &buffer) < 0)
         return NULL;
     arg = (bb_value){.tag = BB_INT, .a.i = (int64_t)(intptr_t)&buffer};
@@ -164,7 +167,8 @@ static PyMethodDef functions[] = {
      "JuliaArray around PyArray(obj): obj's memory as a Julia array, whatever its layout.\n\n"
      "obj is any buffer exporter, or has an __array_interface__, __array_struct__ or __dlpack__ (of\n"
      "memory that the CPU sees). Contiguous column-major memory is a PyArray <: DenseArray, all else\n"
-     "a strided AbstractArray; nothing is copied. Raises TypeError if obj has no memory to share."},
+     "a strided AbstractArray; nothing is copied. NumPy's masked arrays are a MaskedArray, of the data\n"
+     "and the mask. Raises TypeError if obj has no memory to share."},
     {"from_dlpack", (PyCFunction)(void (*)(void))bb_py_from_dlpack, METH_FASTCALL | METH_KEYWORDS,
      "from_dlpack(x, /, *, device=None, copy=None)\n--\n\n"
      "JuliaArray over the memory of a DLPack tensor, of the type that a buffer of it would become.\n\n"

@@ -120,6 +120,18 @@ int bb_look_for_numpy(void)
     return found == NULL && !dismiss() ? -1 : 0;
 }
 
+/* A record with times in it, of which NumPy exports no buffer: by an array of it. As below. */
+static int from_numpy_item(PyObject *o, bb_value *v)
+{
+    PyObject *array = PyObject_CallMethod(o, "__array__", NULL);
+    int r = array == NULL || Py_TYPE(array) != ndarray ? -1 : bb_acquire(array, v);
+
+    Py_XDECREF(array); /* the buffer keeps it */
+    if (r > 0)
+        v->tag = BB_ITEM;
+    return r < 0 && dismiss() ? 0 : r;
+}
+
 /* NumPy's numbers and records: each is a buffer of one item. 1: done; 0: not an element that Julia has;
  * -1: exception. */
 static int from_numpy_scalar(PyObject *o, bb_value *v)
@@ -130,7 +142,7 @@ static int from_numpy_scalar(PyObject *o, bb_value *v)
     if (!PyObject_CheckBuffer(o))
         return 0;
     if (PyObject_GetBuffer(o, &view, PyBUF_FULL_RO) < 0)
-        return dismiss() ? 0 : -1;
+        return dismiss() ? from_numpy_item(o, v) : -1;
     kind = view.ndim == 0 && view.format ? bb_kind_of_format(view.format, &swapped) : BB_K_NONE;
     if (kind == BB_K_NONE && view.ndim == 0 && view.format != NULL &&
         (*view.format == 'T' || strcmp(view.format, "g") == 0 || strcmp(view.format, "Zg") == 0)) {

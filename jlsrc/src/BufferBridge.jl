@@ -25,6 +25,7 @@ The files, in the order in which they build on each other:
 | `longdouble.jl` | C's long double                                                       |
 | `strings.jl`    | strings and bytes of a fixed size                                     |
 | `records.jl`    | records with named fields                                             |
+| `datetime64.jl` | NumPy's `datetime64` and `timedelta64`                               |
 | `memory.jl`     | how an element lies in memory: reading and writing it                 |
 | `parseformat.jl` | a PEP 3118 format to the type of an element's memory                 |
 | `printformat.jl` | the way back                                                         |
@@ -41,6 +42,8 @@ The files, in the order in which they build on each other:
 | `stdin.jl`      | `stdin` is Python's, on request                                       |
 | `items.jl`      | indexing and slicing of a JuliaArray, and what else it asks for       |
 | `assign.jl`     | assignment to its items, from any value of Python's                   |
+| `masked.jl`     | values and a mask that says which are missing: `MaskedArray`         |
+| `sparse.jl`     | sparse matrices                                                     |
 | `dtypes.jl`     | NumPy's dtypes of memory that no format describes                     |
 | `slots.jl`      | attributes, display, comparison and iteration of Julia objects        |
 | `operators.jl`  | their operators and numbers                                         |
@@ -61,7 +64,7 @@ using LinearAlgebra: Adjoint, Transpose, transpose
 import Dates
 import Logging
 
-export PyArray, PyStridedArray, PyIndirectArray, PyBorrowedArray, BufferReleased, PyObject, PyException, PyRecord, FixedString, RawBytes, LongDouble,
+export PyArray, PyStridedArray, PyIndirectArray, PyBorrowedArray, BufferReleased, PyObject, PyException, PyRecord, FixedString, RawBytes, LongDouble, MaskedArray, DateTime64, TimeDelta64, isnat, nat,
        pyconversion!, column, recordarray, @pyexport, pyexport,
        PyFunction, PyList, PyDict, PySet, PyIO, pyimport, pybuiltin, pycall, pyconvert, pygetattr, pygetitem, pyeval, pyexec,
        pywith, pytruth, pyis, pyisnone, pyisinstance, pymatmul, pycfunction
@@ -81,6 +84,7 @@ include("longdouble.jl")
 include("strings.jl")
 include("records.jl")
 include("memory.jl")
+include("datetime64.jl")
 include("parseformat.jl")
 include("printformat.jl")
 include("pyarray.jl")
@@ -96,6 +100,8 @@ include("streams.jl")
 include("stdin.jl")
 include("items.jl")
 include("assign.jl")
+include("masked.jl")
+include("sparse.jl")
 include("dtypes.jl")
 include("slots.jl")
 include("operators.jl")

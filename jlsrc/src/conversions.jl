@@ -70,6 +70,17 @@ function timedelta(x, ns::Int128)
     return construct(:make_timedelta, Int64(days), Int64(rest ÷ 1000))
 end
 
+topython(x::Time64) = customized(x) do x
+    made = owned(construct(:make_time64, typestr(typeof(x), NATIVE_IS_LITTLE ? '<' : '>'), x.value))
+    return pyisnone(made) ? wrapped(x) : topython(made)
+end
+
+"Of NumPy's scalar: its typestr without byte order, such as M8[ns]."
+function maketime64(typestr::String, count::Int64)
+    unit = length(typestr) == 2 ? "generic" : typestr[4:end-1]
+    return something(timetype(typestr[1], unit))(count)
+end
+
 # From Python, whose values fit.
 makedate(year, month, day) = Dates.Date(year, month, day)
 makedatetime(year, month, day, hour, minute, second, ms) = Dates.DateTime(year, month, day, hour, minute, second, ms)

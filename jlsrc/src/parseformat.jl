@@ -223,6 +223,8 @@ function parsecode(p, count, start)
         count <= MAX_BYTES || reject(p, "the number is too large", start)
         # Its type is made only if it has a name: padding may be long.
         return Item(RawBytes, count, 1, 0, true)
+    elseif code in ('M', 'm') && nextis(p, '[')
+        return datetime(p, code, at)
     elseif code == 'O'
         return Item(ObjectReference, sizeof(Ptr{Cvoid}), sizeof(Ptr{Cvoid}), 1)
     elseif code == '&'
@@ -250,6 +252,15 @@ function longdouble(p, at, complex)
     LONG_DOUBLE_BITS == 0 && reject(p, "long double (g) is not known on this kind of machine", at)
     T = complex ? Complex{LongDouble} : LongDouble
     return Item(isswapped(p) ? Swapped{T} : T, sizeof(T), C_LONG_DOUBLE_ALIGNMENT, complex ? 4 : 2)
+end
+
+# NumPy's datetime64 and timedelta64, M[ns] and m[25s]: ours, as are offsets.
+function datetime(p, code, at)
+    stop = findnext(isequal(UInt8(']')), p.units, p.at)
+    T = stop === nothing ? nothing : timetype(code, String(p.units[p.at+1:stop-1]))
+    T === nothing && reject(p, "a datetime64 is written M[ns], a timedelta64 m[ns]", at)
+    p.at = stop + 1
+    return number(p, T)
 end
 
 function text(p, code, count, ::Type{U}, start) where {U}

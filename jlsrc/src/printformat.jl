@@ -96,6 +96,7 @@ function describe(@nospecialize(S), place)
     isbitstype(S) || throw(NotShared(notbits(S, place)))
     S === LongDouble && return Plain("g", C_LONG_DOUBLE_ALIGNMENT)
     S === Complex{LongDouble} && return Plain("Zg", C_LONG_DOUBLE_ALIGNMENT)
+    S <: Time64 && return Plain(timecode(S), sizeof(S))
     S <: FixedString && return Plain(textcode(S), sizeof(codeunit(S)))
     S <: RawBytes && return Plain("$(sizeof(S))x", 1)
     S <: PyRecord && return describe(fieldtype(S, 1), place)
@@ -111,6 +112,7 @@ end
 describememory(::Type{Swapped{Complex{LongDouble}}}, place) = Swap("Zg")
 describememory(::Type{Swapped{LongDouble}}, place) = Swap("g")
 describememory(::Type{Swapped{T}}, place) where {T<:FixedString} = Swap(textcode(T))
+describememory(::Type{Swapped{T}}, place) where {T<:Time64} = Swap(timecode(T))
 describememory(::Type{Swapped{Complex{Float16}}}, place) = Swap("Ze")
 describememory(::Type{Swapped{T}}, place) where {T} = Swap(standardcode(KIND_CODES[kindof(T)]))
 describememory(::Type{Repeated{N,S}}, place) where {N,S} = Items(N, S)
@@ -152,7 +154,8 @@ end
 
 notbits(S, place) =
     S <: AbstractString ? "$place are strings, which are objects in Julia and not memory of a fixed size" :
-    Missing <: S && S !== Any ? "$place may be missing, which has no format in the buffer protocol" :
+    Missing <: S && S !== Any ? "$place may be missing, which the buffer protocol can't say" *
+        (place == "its elements" ? "; bufferbridge.to_masked(x) shares the values" : "") :
     fieldpath(S, place)
 
 # Names the first field that is no plain memory.
@@ -191,6 +194,8 @@ end
 
 function writeitem(w, @nospecialize(S), place)
     d = describe(S, place)
+    d isa Union{Plain,Swap} && occursin('[', d.code) && throw(NotShared(
+        "$place are NumPy's datetime64 or timedelta64, for which the buffer protocol has no format"))
     if d isa Plain
         writecode(w, w.aligned ? '@' : '^', d.code)
     elseif d isa Swap
