@@ -23,14 +23,34 @@ class JuliaError(Exception):
     backtrace: Julia's backtrace as text, computed when it is asked for.
     """
 
-    exception: Any = None
-    _backtrace: Any = None
+    _exception: Any = None
+    _pickled: bytes | None = None  # the exception of an error from another process
+    _backtrace: Any = None  # text, if it is from there
+
+    @property
+    def exception(self) -> Any:
+        if self._pickled is not None:
+            import pickle
+
+            self._exception, self._pickled = pickle.loads(self._pickled), None
+        return self._exception
+
+    @exception.setter
+    def exception(self, exception: Any) -> None:
+        self._exception, self._pickled = exception, None
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        from ._pickle import reduce_error
+
+        return reduce_error(self)
 
     @property
     def backtrace(self) -> str:
         """Julia's backtrace as text, innermost frame first; empty if there is none."""
         if self._backtrace is None:
             return ""
+        if isinstance(self._backtrace, str):
+            return self._backtrace
         text: str = _core._session().bridge.backtracetext(self._backtrace)
         return text.strip("\n")
 

@@ -95,6 +95,8 @@ class Magic:
                 # Within a macro's arguments, $ may be the macro's.
                 if source is not None or needed:
                     raise
+        if not values and module == session.Main:
+            bridge.keepcell(parsed, code, file)
         return session.nogil(bridge.runcell)(parsed, module, list(values), *values.values())
 
     def value(self, source: str, local_ns: Any) -> Any:

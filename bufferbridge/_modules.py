@@ -11,6 +11,7 @@ The Python module (:class:`ImportedModule`) keeps no values: each attribute is a
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 from importlib.machinery import ModuleSpec
@@ -204,6 +205,36 @@ def _files() -> Iterator[tuple[str, str]]:
             path = os.path.abspath(os.path.join(folder, entry))
             if extension == ".jl" and name.isidentifier() and os.path.isfile(path):
                 yield name, path
+
+
+def load_file(name: str, path: str, crc: int) -> JuliaModule:
+    """The module that a file is, imported if that was not done; for pickles.
+
+    Raises ImportError if the file is not there, or is another one than it was where it was pickled.
+    """
+    fullname = f"{ROOT}.{name}"
+    importlib.import_module(ROOT)
+    bridge = _start.ensure().bridge
+    module = sys.modules.get(fullname)
+    spec = getattr(module, "__spec__", None)
+    if module is None or spec is None or spec.origin != path:
+        if not os.path.isfile(path):
+            raise ImportError(f"the Julia file {path}, of a pickled object, is not here", path=path)
+        spec = ModuleSpec(fullname, _Loader("file", name, path), origin=path, is_package=True)  # type: ignore[arg-type]
+        spec.has_location = True
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[fullname] = module
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+    elif bridge.filechecksum(module.__julia__) != crc:
+        module = importlib.reload(module)
+    found: JuliaModule = module.__julia__
+    if bridge.filechecksum(found) != crc:
+        raise ImportError(
+            f"the Julia file {path} is another one than the process that pickled an object has "
+            f"imported: reload {fullname} there",
+            path=path,
+        )
+    return found
 
 
 def known() -> set[str]:

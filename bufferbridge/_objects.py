@@ -1,7 +1,7 @@
 """What Python's tools ask of Julia objects, as methods attached to JuliaValue at import.
 
 help() and inspect.signature, notebooks (``_repr_mimebundle_``), complex(), round(), math.floor()
-and the like, format(), the copy module.
+and the like, format(), the copy and pickle modules.
 """
 
 from __future__ import annotations
@@ -54,6 +54,12 @@ def _copy(self: JuliaValue) -> Any:
 
 def _deepcopy(self: JuliaValue, memo: Any) -> Any:
     return _start.ensure().bridge.deepcopied.raw(self)
+
+
+def _reduce_ex(self: JuliaValue, protocol: Any) -> Any:
+    from ._pickle import reduce  # only who pickles needs it
+
+    return reduce(self, int(protocol))
 
 
 def _repr_mimebundle_(
@@ -135,6 +141,7 @@ for _name, _method in {
     "__format__": _format,
     "__copy__": _copy,
     "__deepcopy__": _deepcopy,
+    "__reduce_ex__": _reduce_ex,
     "_repr_mimebundle_": _repr_mimebundle_,
 }.items():
     setattr(JuliaValue, _name, _method)

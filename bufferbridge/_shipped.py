@@ -27,6 +27,9 @@ _ENTRY = re.compile(r"""^\s*(name|uuid)\s*=\s*(["'])([^"']*)\2""", re.M)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
+names: dict[str, str] = {}  # of the Python packages, by the uuids of the Julia packages in them
+
+
 class JuliaPackage:
     """The Julia package in a folder: its name, its uuid, and the name of its environment.
 
@@ -123,6 +126,7 @@ class _Exports:
                 function.__module__ = name  # where pickle looks for it
                 self.module.__dict__.setdefault(export, function)
             self.module.__dict__["__julia__"] = julia
+            names[self.julia.uuid.lower()] = name
             self.names = names
         return self.names
 

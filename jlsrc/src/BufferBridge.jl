@@ -49,12 +49,14 @@ The files, in the order in which they build on each other:
 | `operators.jl`  | their operators and numbers                                         |
 | `introspection.jl` | their documentation, signatures, and display in notebooks         |
 | `files.jl`      | `IO` as a file of Python's                                            |
+| `sources.jl`    | where the definitions in Main came from                               |
 | `evaluate.jl`   | `eval` and `include`                                                  |
 | `cells.jl`      | what IPython needs: code with Python's values in it, completion, display |
 | `start.jl`      | the entry from Python, and the start                                  |
 | `compiled.jl`   | entries compiled for one function and one signature                   |
 | `export.jl`     | typed exports                                                         |
 | `modules.jl`    | modules, files and packages for Python's `import`; `using`            |
+| `pickle.jl`     | Julia objects for Python's pickle; Julia's Serialization              |
 | `boot.jl`       | what Python calls first                                               |
 | `precompile.jl` | what is compiled with the package, and not in each process            |
 """
@@ -107,12 +109,14 @@ include("slots.jl")
 include("operators.jl")
 include("introspection.jl")
 include("files.jl")
+include("sources.jl")
 include("evaluate.jl")
 include("cells.jl")
 include("start.jl")
 include("compiled.jl")
 include("export.jl")
 include("modules.jl")
+include("pickle.jl")
 include("boot.jl")
 
 include("precompile.jl")

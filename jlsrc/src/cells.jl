@@ -46,6 +46,9 @@ function parsecell(code::String, file::String)
     return Cell(parsed)
 end
 
+"Before a cell runs in Main into which no value of Python's goes: keeps what it defines (sources.jl)."
+keepcell(cell::Cell, code::String, file::String) = (definessomething(cell.expression) && keepsource!(code, file); nothing)
+
 # ----------------------------------------------------------------- finding $
 
 const TASK_MACROS = (Symbol("@async"), Symbol("@spawn"), Symbol("@spawnat"), Symbol("@task"), Symbol("@fetch"))

@@ -11,6 +11,11 @@ function evaluate(code::String, m::Module = Main)
     parsed isa Expr || return Core.eval(m, parsed)
     bad = badsyntax(parsed)
     bad === nothing || throwsyntax(code, bad)
+    if m === Main && definessomething(parsed) # what pickle.jl may have to give to another process
+        file = newsourcename()
+        parsed = parseall(code, file)
+        keepsource!(code, file)
+    end
     return Core.eval(m, parsed)
 end
 
@@ -66,4 +71,8 @@ end
 skipblank(code, at) = something(findnext(!isspace, code, at), at)
 
 "Evaluates a file in a module; its path is Python's (relative to the current folder)."
-includefile(path::String, m::Module = Main) = Base.include(m, abspath(path))
+function includefile(path::String, m::Module = Main)
+    path = abspath(path)
+    m === Main && (INCLUDED[path] = open(checksum, path))
+    return Base.include(m, path)
+end

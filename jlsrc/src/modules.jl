@@ -30,12 +30,16 @@ function filemodule(name::String, path::String)
     bad = badsyntax(parsed)
     bad === nothing || throwsyntax(code, bad, path)
     s = Symbol(name)
+    identity = (name, path, checksum(code))
     if definesmodule(parsed, s)
         outer = newmodule("Python")
         Base.include(outer, path)
-        return Base.invokelatest(getfield, outer, s)::Module
+        m = Base.invokelatest(getfield, outer, s)::Module
+        FILE_MODULES[m] = identity
+        return m
     end
     m = newmodule(name)
+    FILE_MODULES[m] = identity
     Base.include(m, path)
     # As at the end of a `module`.
     Base.invokelatest(isdefined, m, :__init__) && Base.invokelatest(Base.invokelatest(getfield, m, :__init__))
