@@ -185,7 +185,7 @@ enum { NOT_SWAPPED = 0x200, WRITEABLE = 0x400, HAS_DESCR = 0x800 };
 static PyObject *interface_of_struct(const array_struct *s)
 {
     const int little = PY_LITTLE_ENDIAN;
-    char order = s->itemsize == 1 ? '|' : !(s->flags & NOT_SWAPPED) == little ? '>' : '<';
+    char order = s->itemsize == 1 ? '|' : (!(s->flags & NOT_SWAPPED)) == little ? '>' : '<';
     /* Text is counted in characters there, and in bytes here. */
     PyObject *typestr = PyUnicode_FromFormat("%c%c%d", order, s->typekind,
                                              s->typekind == 'U' ? s->itemsize / 4 : s->itemsize);

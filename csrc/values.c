@@ -124,7 +124,7 @@ int bb_look_for_numpy(void)
 static int from_numpy_item(PyObject *o, bb_value *v)
 {
     PyObject *array = PyObject_CallMethod(o, "__array__", NULL);
-    int r = array == NULL || Py_TYPE(array) != ndarray ? -1 : bb_acquire(array, v);
+    int r = array == NULL || Py_TYPE(array) != ndarray ? -1 : bb_acquire(array, BB_P_INTERFACE, v);
 
     Py_XDECREF(array); /* the buffer keeps it */
     if (r > 0)
