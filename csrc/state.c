@@ -349,6 +349,9 @@ int bb_boot(const char *libjulia, const char *bindir, const char *image, int arg
     void *lib;
 
     bb_offer_tls();
+    /* All that libjulia needs becomes visible for what is loaded later, Debian's libunwind too, whose _Unwind_Resume can't
+     * go on with what libgcc's _Unwind_RaiseException began: C++ exceptions would end the process. First come, first found. */
+    dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_GLOBAL);
     lib = dlopen(libjulia, RTLD_NOW | RTLD_GLOBAL);
     message = error;
     message_size = error_size;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 
 import pytest
@@ -220,3 +221,22 @@ def test_another_interpreter_is_refused(run_python):
 def test_exit_codes(run_python, code, expected):
     start = "x = bb.eval('collect(1:1000)')\n"
     run_python(textwrap.dedent(PRELUDE) + start + code, code_expected=expected)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is about Debian's libunwind")
+def test_cxx_exceptions_of_libraries_that_are_loaded_later(run_python):
+    # They abort the process if one half of them is libgcc's and the other half is that of a libunwind.
+    done = run_python(
+        """
+        import ctypes, os
+        import bufferbridge as bb
+        bb.init()
+        class Info(ctypes.Structure):
+            _fields_ = [(n, ctypes.c_void_p) for n in "fbsa"]
+        visible, info = ctypes.CDLL(None), Info()
+        for name in ["_Unwind_RaiseException", "_Unwind_Resume"]:
+            visible.dladdr(ctypes.cast(visible[name], ctypes.c_void_p), ctypes.byref(info))
+            print(os.path.basename(ctypes.string_at(info.f)).decode())
+        """
+    )
+    assert done.stdout.split() == ["libgcc_s.so.1"] * 2
