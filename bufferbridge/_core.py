@@ -13,6 +13,12 @@ CLASS_VALUE, CLASS_FUNCTION, CLASS_MODULE, CLASS_ARRAY = range(4)  # enum bb_cla
 if sys.implementation.name == "cpython" and not os.environ.get("BUFFERBRIDGE_PORTABLE"):
     from ._native import ffi, lib
 
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        # A free-threaded Python has taken it back for _native, unless it was told never to.
+        raise ImportError(
+            "bufferbridge needs Python's GIL, which PYTHON_GIL=0 or -X gil=0 switches off: start Python "
+            "without that, and the GIL is enabled when bufferbridge is imported"
+        )
     if lib.bb_install(id(globals())) != 0:
         raise ImportError("bufferbridge's C layer could not be set up")
     _check_interpreter()  # noqa: F821  (one of the names that were put here)

@@ -59,6 +59,20 @@ FUNCTIONS = """
     void bb_keep_faults(void);
 """
 
+# A free-threaded Python takes the GIL back, with a RuntimeWarning, for a module that needs it, and cffi's
+# runtime declares all of its modules as such that don't. This one does: see docs/limits.md.
+NEEDS_THE_GIL = """
+#ifdef Py_GIL_DISABLED
+static PyObject *bb_with_gil(PyObject *module)
+{
+    if (module != NULL && PyUnstable_Module_SetGIL(module, Py_MOD_GIL_USED) < 0)
+        Py_CLEAR(module);
+    return module;
+}
+#define _cffi_init(name, version, context) bb_with_gil(_cffi_init(name, version, context))
+#endif
+"""
+
 # Buffer request types, CPython's manual; the values are the compiler's.
 FLAGS = [
     "SIMPLE",
@@ -76,7 +90,7 @@ ffibuilder = FFI()
 ffibuilder.cdef("".join(f"#define PyBUF_{flag} ...\n" for flag in FLAGS) + FUNCTIONS)
 ffibuilder.set_source(
     "bufferbridge._native",
-    '#include "bufferbridge.h"' + FUNCTIONS,
+    '#include "bufferbridge.h"' + FUNCTIONS + NEEDS_THE_GIL,
     sources=[f"csrc/{name}.c" for name in SOURCES],
     depends=["csrc/bufferbridge.h", "csrc/abi.h"],
     include_dirs=[str(HERE)],
