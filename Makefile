@@ -4,11 +4,12 @@
 
 PYTHON ?= python3
 VENV := .venv
+EXTRAS := julia,demo,test,bench,lint
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.py) pyproject.toml setup.py
 
-.PHONY: demo test test-image stress stress-asan lint docs bench bench-docs fuzz julia wheel clean
+.PHONY: demo test test-all test-image stress stress-asan lint docs bench bench-docs fuzz julia wheel wheels clean
 
 # The system image takes minutes to make, once.
 demo: julia
@@ -17,9 +18,15 @@ demo: julia
 	$(BIN)/python examples/stars.py
 
 # In as many processes as there are cores. Julia compiles the package once before, not in all of them at once.
+# TESTS are arguments for pytest: make test TESTS=tests/test_items.py
+TESTS ?=
 test: julia
 	@$(BIN)/python -c "import bufferbridge; bufferbridge.init()"
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(TESTS)
+
+# The same on every Python that is here, CPython 3.9 to 3.14: one line each. PYTHONS="3.9 3.14" takes only these.
+test-all:
+	@MAKE="$(MAKE)" sh tests/pythons.sh $(TESTS)
 
 # A system image that is really compiled, and the tests of what could be otherwise with it. For minutes.
 test-image: julia
@@ -62,15 +69,29 @@ fuzz: julia
 	$(BIN)/python -m pip install -qq --editable '.[fuzz]'
 	$(BIN)/python fuzz/run.py $(FUZZ_SECONDS)
 
-# An sdist and a wheel in dist/.
+# An sdist and a wheel in dist/, built from the sdist: see docs/install.md for which Pythons and systems it is.
 wheel: $(READY)
 	$(BIN)/python -m build
+
+# What a release has in dist/: the sdist, and manylinux wheels (of the Pythons that are here). That of 3.12 serves all later ones.
+WHEELS ?= 3.9 3.10 3.11 3.12
+wheels: $(READY)
+	rm -rf dist build/wheels
+	$(BIN)/python -m pip install -qq --editable '.[package]'
+	$(BIN)/python -m build --sdist
+	set -e; for version in $(WHEELS); do \
+	    python=$$(sh tests/pythons.sh --find $$version) || { echo "$$version skipped: there is no python$$version"; continue; }; \
+	    $$python -m venv --clear build/venv; \
+	    build/venv/bin/python -m pip wheel -q --no-deps --wheel-dir build/wheels dist/*.tar.gz; \
+	done
+	PATH="$(CURDIR)/$(BIN):$$PATH" auditwheel repair --wheel-dir dist build/wheels/*.whl
+	$(BIN)/twine check --strict dist/*
 
 # The package itself is installed in place, its C module compiled anew when a source changes.
 $(READY): $(SOURCES)
 	@$(PYTHON) -m venv $(VENV) || { echo "make: $(PYTHON) needs the venv module (Debian: apt install python3-venv python3-dev)"; exit 1; }
 	$(BIN)/python -m pip install -qq --upgrade pip
-	$(BIN)/python -m pip install -qq --editable '.[julia,demo,test,bench,docs,lint]'
+	$(BIN)/python -m pip install -qq --editable '.[$(EXTRAS)]'
 	touch $@
 
 # A Julia that works: the one that is found, else one of our own. And Python's bytecode, as an installed package has
@@ -80,4 +101,4 @@ julia: $(READY)
 	@$(BIN)/python -m bufferbridge doctor > $(VENV)/doctor 2>&1 || $(BIN)/python -m bufferbridge install-julia
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info bufferbridge/_native*.so bufferbridge/_native.c
+	rm -rf $(VENV) $(VENV)-3.* build dist *.egg-info bufferbridge/_native*.so bufferbridge/_native.c

@@ -59,8 +59,8 @@ FUNCTIONS = """
     void bb_keep_faults(void);
 """
 
-# A free-threaded Python takes the GIL back, with a RuntimeWarning, for a module that needs it, and cffi's
-# runtime declares all of its modules as such that don't. This one does: see docs/limits.md.
+# A free-threaded Python takes the GIL back, with a RuntimeWarning, for modules that need it. cffi
+# declares all of its modules as such that do not. This one does: see docs/install.md.
 NEEDS_THE_GIL = """
 #ifdef Py_GIL_DISABLED
 static PyObject *bb_with_gil(PyObject *module)
