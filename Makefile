@@ -51,7 +51,7 @@ lint: $(READY)
 # The documentation as a site, in build/site. Julia runs for its part of the reference; a warning is an error.
 docs: julia
 	@rm -rf build/site
-	$(BIN)/python -m sphinx -E -a -W --keep-going -n -q -b html docs build/site
+	$(BIN)/python -m sphinx -E -a -W --keep-going -n -q -b html -d build/doctrees docs build/site
 	$(BIN)/python docs/check_site.py build/site
 
 # BENCH takes options: peers of another environment are found with BENCH="--peer-python /path/to/python".

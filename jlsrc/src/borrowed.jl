@@ -9,7 +9,12 @@
 # What is not asked for: sizes and strides, which are no memory; and the fields of the structs, which are
 # internal. (Whoever goes through those all the same, as Serialization does, finds a Vector without items.)
 
-"An array of memory that Python lent for a block, which has ended."
+"""
+    BufferReleased <: Exception
+
+Thrown by what reads or writes an array of memory that Python lent for a block (`with bb.borrow(obj) as x`) after the end
+of the block. In Python it is a BufferError.
+"""
 struct BufferReleased <: Exception end
 Base.showerror(io::IO, ::BufferReleased) = print(io, "this array was borrowed from Python for a block that has " *
     "ended: copy it inside the block (copy(x)), or pass the object itself to let Julia keep its memory")

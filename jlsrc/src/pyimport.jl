@@ -36,7 +36,7 @@ end
 """
     pybuiltin(name)
 
-One of Python's builtins: `pybuiltin("len")(o)`.
+One of Python's builtins: `pybuiltin("len")(o)`. Throws Python's AttributeError if there is none of that name.
 """
 pybuiltin(name::Union{AbstractString,Symbol}) = getproperty(pyimport("builtins"), Symbol(name))
 

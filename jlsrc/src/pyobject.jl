@@ -277,7 +277,7 @@ Base.getproperty(o::PyAny, name::Symbol) = withgil(() -> fromnew(attribute(o, St
 """
     pygetattr(o, name) -> PyObject
 
-The attribute of a Python object as it is; `o.name` converts it.
+The attribute of a Python object as it is; `o.name` converts it. Throws Python's AttributeError if there is none.
 """
 pygetattr(o::PyAny, name::Union{AbstractString,Symbol}) = withgil(() -> owned(attribute(o, String(name))))
 

@@ -30,7 +30,8 @@ Base.getindex(o::PyAny, key, keys...) = withgil(() -> fromnew(item(o, itemkey(ke
 """
     pygetitem(o, key...) -> PyObject
 
-The item of a Python object as it is; `o[key]` converts it.
+The item of a Python object as it is; `o[key]` converts it. Keys are Python's: indices count from zero. Throws what Python
+raises, a KeyError or IndexError.
 """
 pygetitem(o::PyAny, key, keys...) = withgil(() -> owned(item(o, itemkey(key, keys...))))
 
@@ -181,7 +182,7 @@ pyisnone(o) = o === nothing
 """
     pytruth(o)
 
-What `if o:` goes by in Python.
+What `if o:` goes by in Python, a Bool: false for zero, None and what is empty.
 """
 pytruth(o::PyAny) = withgil(() -> succeeded(GC.@preserve o @api truth(pointerof(o)::Ptr{Cvoid})::Cint) == 1)
 pytruth(x) = pytruth(PyObject(x))
@@ -189,7 +190,7 @@ pytruth(x) = pytruth(PyObject(x))
 """
     pyisinstance(o, class)
 
-Python's `isinstance(o, class)`; `class` may be a tuple of classes.
+Python's `isinstance(o, class)`, a Bool; `class` may be a tuple of classes. Throws Python's TypeError if it is neither.
 """
 pyisinstance(@nospecialize(o), @nospecialize(class)) = withgil() do
     withobjects(o, class) do o, class
@@ -221,7 +222,7 @@ const MATMUL = 12
 """
     pymatmul(a, b)
 
-Python's `a @ b`.
+Python's `a @ b`, converted as any result. Throws Python's TypeError where neither has that operator.
 """
 pymatmul(a, b) = pybinary(MATMUL, a, b)
 
