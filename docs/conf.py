@@ -28,10 +28,11 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "python_reference", "julia_re
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["diagrams"]
 nitpicky = True
-# Python's own documentation is on the network: its names can't be looked up, and stay text.
+# Python's own documentation, and NumPy's, are on the network: their names stay text.
 nitpick_ignore_regex = [
     ("py:.*", r"(builtins|collections|asyncio|os|io|types|typing|datetime|fractions|inspect)\..*"),
     ("py:.*", r"(Any|Future|ModuleType|TracebackType|Literal|Callable|F|Iterator|Iterable)"),
+    ("py:.*", r"(np|numpy|pd|pandas|pl|polars|pa|pyarrow|scipy)\..*"),
     ("py:.*", r"bufferbridge\._.*"),  # what is no public name
     ("py:.*", r"(MutableMapping|MutableSet|BufferedIOBase|memoryview|Self|collections\.abc)"),
 ]

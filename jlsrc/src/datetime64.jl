@@ -74,6 +74,12 @@ const NAT = typemin(Int64)
 Whether a DateTime64 or TimeDelta64 is NaT, "not a time". `nat(T)` is that of a type.
 """
 isnat(x::Time64) = x.value == NAT
+
+"""
+    nat(T)
+
+NaT, "not a time", of a type `DateTime64{unit}` or `TimeDelta64{unit}`.
+"""
 nat(::Type{T}) where {T<:Time64} = T(NAT)
 
 Dates.value(x::Time64) = x.value
