@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 VENV := .venv
-EXTRAS := julia,demo,test,bench,lint
+EXTRAS := julia,demo,test,bench,docs,lint
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.py) pyproject.toml setup.py
