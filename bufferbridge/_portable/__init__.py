@@ -1,4 +1,4 @@
-"""The C layer (csrc/) once more, in Python and cffi's ABI mode: for PyPy, which has no C API worth using.
+"""The C layer (csrc/) once more, in Python and cffi's ABI mode: for PyPy.
 
 Nothing is compiled. ``bufferbridge._core`` takes its names from here where the C module can't be,
 and all else, the Julia package too, is the same: values travel in the same structs (`_memory`),

@@ -1,19 +1,20 @@
 """What Julia may call, by name, as csrc/api.c and csrc/operations.c.
 
-Each function needs the task that Python's code runs on (jlsrc/portable.jl sees to that), borrows its
-arguments, and gives references that the caller owns. One that raises gives its error value (0 or
--1), and the exception waits to be fetched: an interrupt too, wherever it comes.
+Each function needs the task that Python's code runs on (jlsrc/portable.jl sees to that), borrows
+its arguments, and gives references that the caller owns. One that raises gives its error value (0
+or -1), and the exception waits to be fetched: an interrupt too, wherever it comes.
 """
 
 from __future__ import annotations
 
 import operator
 import sys
+from contextlib import suppress
 
 from . import _buffers, _types, _values
 from . import _references as refs
 from ._calls import call, freed, settle
-from ._memory import ARRAY, OBJECT, bridge, ffi, state, value_at
+from ._memory import ARRAY, COMPLEX, OBJECT, bridge, ffi, state, value_at
 from ._text import decode
 
 TYPE_CHECKING = False  # typing's own would take longer to import than this package
@@ -248,7 +249,7 @@ def call_(f: int, args: int, n: int, names: int, result: int) -> int:
     v.tag = v.owner = 0
     r = _call(f, args, n, names)
     _values.from_python(r, v)
-    if v.tag <= _values.COMPLEX and v.owner == 0:
+    if v.tag <= COMPLEX and v.owner == 0:
         return 0
     if v.owner == 0:
         v.owner = new(r)
@@ -473,10 +474,8 @@ def restore(exception: int, backtrace: int) -> None:
     e = get(exception)
     if backtrace:
         frames = refs.take(backtrace)
-        try:
+        with suppress(Exception):  # one that takes no notes
             bridge.hooks["note_frames"](e, frames)
-        except Exception:
-            pass  # an exception that takes no notes
     if not isinstance(e, BaseException):
         e = TypeError(f"a PyException holds an object that is no exception: '{type(e).__name__}'")
     refs.set_error(e)

@@ -1,4 +1,4 @@
-"""JuliaArray, as csrc/juliaarray.c and csrc/getbuffer.c: a descriptor of the memory, and views of it.
+"""JuliaArray, as csrc/juliaarray.c and csrc/getbuffer.c: what is known of the memory.
 
 Why memory that Python looks at stays where it is: whatever looks at it holds the JuliaArray, which
 roots the Julia object. A Vector could still be resized. Up to Julia 1.10 its "shared" flag is set
@@ -87,12 +87,14 @@ class JuliaArray(JuliaValue):
     """
 
     __slots__ = ("__memory__",)
+
+    __memory__: Memory
     __index__ = None  # who asks an array whether it is an index (NumPy) wants no for an answer
 
     def __current__(self) -> int:
         if self.__memory__.derived:
             self._memory_now()
-        return self.__jl__  # type: ignore[attr-defined,no-any-return]
+        return self.__jl__
 
     def _memory_now(self) -> Memory:
         """The descriptor, once it is true. Raises BufferError for a view that no longer fits."""
@@ -116,7 +118,7 @@ class JuliaArray(JuliaValue):
 
         if not ready():
             raise not_ready()
-        call(helper("arrayrefresh"), (_Pointer(self.__jl__), int(ffi.cast("intptr_t", layout))))  # type: ignore[attr-defined]
+        call(helper("arrayrefresh"), (_Pointer(self.__jl__), int(ffi.cast("intptr_t", layout))))
         memory = Memory()
         memory.read(layout)
         _set(self, "__memory__", memory)
@@ -145,27 +147,26 @@ class JuliaArray(JuliaValue):
             flags[0] |= bridge.shared_mask
         return m
 
-    def __buffer__(self, flags: int = 0) -> memoryview:
+    def __buffer__(self, flags: int = 0) -> Any:
         m = self._exported()
         if m.readonly and flags & 1:
             raise BufferError("this Julia array is read-only")
-        if not m.contiguity & 1 or (newmemoryview is None and len(m.format or "") != 1):
+        plain = len(m.format or "") == 1
+        if not m.contiguity & 1 or not (plain or newmemoryview):
             raise BufferError(
-                "there is no memoryview of column-major or strided memory, and of records outside of"
-                " PyPy: use numpy.asarray(x) or x.__array_interface__, or memoryview of"
-                " bufferbridge.Base.vec(x) or bufferbridge.Base.transpose(x), which share the memory"
+                "there is no memoryview of column-major or strided memory, nor of records but on"
+                " PyPy: use numpy.asarray(x) or x.__array_interface__, or a memoryview of"
+                " bufferbridge.Base.vec(x) or .transpose(x), which share the memory"
             )
         # The memoryview keeps this cdata, whose destructor keeps the memory's roots until then.
-        held = hold_memory(self)
-        memory = ffi.gc(ffi.cast("char *", m.address), held.let_go)
-        view = memoryview(ffi.buffer(memory, m.size * m.itemsize))
+        memory = ffi.gc(ffi.cast("char *", m.address), hold_memory(self).let_go)
+        view: Any = memoryview(ffi.buffer(memory, m.size * m.itemsize))
         if m.readonly:
             view = view.toreadonly()
-        if m.size == 0 or newmemoryview is None or (len(m.format or "") == 1 and m.shape):
-            if m.size == 0:
-                return view.cast(m.format) if len(m.format or "") == 1 else view
-            return view.cast(m.format, m.shape) if m.shape else view.cast(m.format, ())
-        return newmemoryview(view, m.itemsize, m.format, m.shape, m.strides)  # type: ignore[no-any-return]
+        if not plain and m.size:
+            return newmemoryview(view, m.itemsize, m.format, m.shape, m.strides)
+        # memoryview.cast knows no axes of no items.
+        return view.cast(m.format, m.shape) if m.size else view.cast(m.format if plain else "B")
 
     # ------------------------------------------------------------ attributes
 
@@ -192,13 +193,13 @@ class JuliaArray(JuliaValue):
     @property
     def itemsize(self) -> int:
         """Bytes of one item."""
-        return self._shared().itemsize
+        return self._shared().itemsize  # type: ignore[no-any-return]
 
     @property
     def nbytes(self) -> int:
         """Bytes of all items: size * itemsize."""
         m = self._shared()
-        return m.size * m.itemsize
+        return m.size * m.itemsize  # type: ignore[no-any-return]
 
     @property
     def format(self) -> str:
@@ -226,7 +227,7 @@ class JuliaArray(JuliaValue):
         shape = self._memory_now().shape
         if not shape:
             raise TypeError("len() of a 0-dimensional array")
-        return shape[0]
+        return shape[0]  # type: ignore[no-any-return]
 
     def __iter__(self) -> Any:
         if not self._memory_now().shape:
@@ -236,15 +237,15 @@ class JuliaArray(JuliaValue):
     def __eq__(self, other: object) -> Any:
         if not isinstance(other, JuliaValue):
             return NotImplemented
-        return self.__jl__ == other.__jl__  # type: ignore[attr-defined]
+        return self.__jl__ == other.__jl__
 
     def __ne__(self, other: object) -> Any:
         if not isinstance(other, JuliaValue):
             return NotImplemented
-        return self.__jl__ != other.__jl__  # type: ignore[attr-defined]
+        return self.__jl__ != other.__jl__
 
     def __hash__(self) -> int:
-        return hash(self.__jl__ >> 4)  # type: ignore[attr-defined]
+        return hash(self.__jl__ >> 4)
 
     def __getitem__(self, key: Any) -> Any:
         m = self._memory_now()
@@ -411,8 +412,8 @@ def wrap(obj: Any, /) -> JuliaArray:
     v = ffi.new("bb_value *")
     if not _buffers.acquire(obj, v):
         raise TypeError(
-            f"'{type(obj).__name__}' has no memory to share: it exports no buffer (PEP 3118) and has"
-            " no __array_interface__"
+            f"'{type(obj).__name__}' has no memory to share: it exports no buffer (PEP 3118) and"
+            " has no __array_interface__"
         )
     assert v.tag == BUFFER
     try:

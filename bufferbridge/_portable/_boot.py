@@ -1,8 +1,8 @@
 """Start and end of Julia, as csrc/state.c: through cffi's ABI mode.
 
 Signals: Julia installs handlers, and blocks signals on the thread that starts it. Both is undone
-here, but for the faults that Julia lives on (safepoints, stack overflows). So Ctrl-C is Python's, as
-if Julia were not there, and waits while Julia code runs: until it ends, prints or calls Python.
+here, but for the faults that Julia lives on (safepoints, stack overflows). So Ctrl-C is Python's,
+as if Julia were not there, and waits while Julia code runs: until it ends, prints or calls Python.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 from _thread import get_ident
+from contextlib import suppress
 
 from . import _api, _buffers, _types
 from ._calls import freed, ready, settle
@@ -66,10 +67,8 @@ class _Process:
     def restore(self) -> None:
         for number, handler in self._handlers.items():
             if handler is not None:  # otherwise it is not Python's
-                try:
+                with suppress(OSError, ValueError):  # some can't be set
                     signal.signal(number, handler)
-                except (OSError, ValueError):
-                    pass  # none that can be set
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         for fd, blocking in self._blocking.items():
             if blocking is not None:
@@ -213,12 +212,13 @@ def _in_child() -> None:
         bridge.status = FORKED
 
 
-def _collect() -> None:
-    """Have both collectors find what nobody uses any more."""
-    gc.collect()
-    gc.collect()  # PyPy: the first finds them, the second calls what is left of their __del__
-    settle()
-    _library.jl_gc_collect(1)
+def _collect(both: bool) -> None:
+    """Have Julia find what nobody uses any more; or both, and all of it."""
+    if both:
+        gc.collect()
+        gc.collect()  # PyPy: the first finds it, and has __del__ called of what the second finds
+        settle()
+    _library.jl_gc_collect(1 if both else 2)
     settle()
 
 
@@ -252,4 +252,4 @@ def stats() -> dict[str, int]:
     }
 
 
-assert NOT_STARTED == bridge.status
+assert bridge.status == NOT_STARTED

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 import mmap
+import re
 import sys
 
 from . import _kinds
@@ -27,7 +28,7 @@ _C, _F, _ALIGNED, _SWAPPED = 1, 2, 4, 8
 # The list of nodes that Julia's finalizers have put there; Julia gives its address (_boot).
 released: Any = ffi.new("uintptr_t *")
 take_released: Any = None
-collect: Any = None  # have Julia collect its garbage, and drain (_boot)
+collect: Any = None  # have Julia (True: and Python) collect garbage, and drain (_boot)
 
 PYPY = sys.implementation.name == "pypy"
 
@@ -37,12 +38,31 @@ class Held:
 
     __slots__ = ("base", "cdata", "format", "keep", "len", "ptr", "shape", "strides")
 
-    base: tuple[Any, int, int] | None  # what may move: the object, its address and bytes
+    base: Any  # the exporter, if its memory may move
+    cdata: Any
+    format: Any
+    keep: Any  # what keeps the memory
+    len: int
+    ptr: int
+    shape: Any
+    strides: Any
+
+
+class Watched:
+    """An exporter whose memory may move: its address and bytes, and how many buffers of it."""
+
+    __slots__ = ("buffers", "object", "place", "size")
+
+    buffers: int
+    object: Any
+    place: int
+    size: int
 
 
 _held: dict[int, Held] = {}  # by address
 _handles: dict[int, Any] = {}
-watched: dict[int, Held] = {}  # those whose memory may move
+watched: dict[int, Watched] = {}  # by the id of the exporter
+_most_watched = 64
 _counted: dict[int, list[int]] = {}  # by address of the memory: buffers, bytes
 counts = {"python_objects": 0, "pinned_buffers": 0, "pinned_bytes": 0}
 
@@ -68,7 +88,8 @@ def release(place: int) -> None:
         refs.drop(node.object)
         return
     held = _held.pop(place)
-    watched.pop(place, None)
+    if held.base is not None:
+        _unwatch(held.base)
     counts["pinned_buffers"] -= 1
     counts["pinned_bytes"] -= held.len
     refs.drop(held.cdata.object)
@@ -162,6 +183,11 @@ def acquire(o: Any, v: Any) -> bool:
     base = view.obj
     exporter = o if not isinstance(o, memoryview) else base
     format_ = _describe(exporter, view) or view.format or "B"
+    if _holds_objects(format_):
+        raise TypeError(
+            f"'{type(o).__name__}' has references to Python objects in its memory, which Julia"
+            " can't read on PyPy: pass a list"
+        )
     ptr = _address_of(o, view, shape, strides)
     if ptr is None:
         if _acquire_interface(o, v):
@@ -174,10 +200,13 @@ def acquire(o: Any, v: Any) -> bool:
         raise BufferError(f"the memory of '{type(o).__name__}' is not there any more")
     held = _finish(o, v, ptr, shape, strides, view.itemsize, format_, bool(view.readonly), view)
     if PYPY and isinstance(base, (bytearray, array.array, mmap.mmap)) and view.nbytes:
-        memory = ffi.from_buffer(base)
-        held.base = base, address(memory), len(memory)
-        watched[address(held.cdata)] = held
+        held.base = base
+        _watch(base)
     return True
+
+
+def _holds_objects(format_: str) -> bool:
+    return "O" in format_ and "O" in re.sub(":[^:]*:", "", format_)
 
 
 def _describe(exporter: Any, view: memoryview) -> str | None:
@@ -214,25 +243,46 @@ def _address_of(
     return None
 
 
+def _watch(exporter: Any) -> None:
+    w = watched.get(id(exporter))
+    if w is None:
+        w = watched[id(exporter)] = Watched()
+        w.object = exporter
+        w.buffers = 0
+        memory = ffi.from_buffer(exporter)
+        w.place, w.size = address(memory), len(memory)
+    w.buffers += 1
+
+
+def _unwatch(exporter: Any) -> None:
+    w = watched[id(exporter)]
+    w.buffers -= 1
+    if w.buffers == 0:
+        del watched[id(exporter)]
+
+
 def check() -> None:
     """Raise BufferError if memory that Julia has was moved by a resize."""
-    if any(_moved(held) for held in watched.values()):
-        collect()  # perhaps nobody uses it any more
-        if any(_moved(held) for held in watched.values()):
+    global _most_watched
+    if len(watched) > _most_watched:  # most are garbage, and each is looked at with each call
+        collect(False)
+        _most_watched = max(64, 2 * len(watched))
+    if any(map(_moved, watched.values())):
+        collect(True)  # perhaps nobody uses it any more
+        if any(map(_moved, watched.values())):
             raise BufferError(
                 "a bytearray, array.array or mmap was resized or closed while Julia holds its"
-                " memory: let go of the Julia array first, or pass a copy"
+                " memory, which is gone on PyPy: have Julia let go of it (bufferbridge.Main.name ="
+                " None); or pass a copy in the first place"
             )
 
 
-def _moved(held: Held) -> bool:
-    assert held.base is not None
-    base, place, size = held.base
+def _moved(w: Watched) -> bool:
     try:
-        now = ffi.from_buffer(base)
+        now = ffi.from_buffer(w.object)
     except (BufferError, ValueError, TypeError):
         return True
-    return address(now) != place or len(now) < size
+    return address(now) != w.place or bool(len(now) < w.size)
 
 
 def _integers(values: tuple[int, ...]) -> Any:
@@ -316,6 +366,8 @@ def _acquire_interface(o: Any, v: Any) -> bool:
             "__array_interface__: 'data' must be a tuple of the address and the read-only flag"
         )
     format_, itemsize = bridge.hooks["describe_interface"](o, interface)
+    if _holds_objects(format_):
+        raise TypeError("references to Python objects can't be read by Julia on PyPy: pass a list")
     if strides is None:
         strides = _row_major(shape, itemsize)
     if not isinstance(strides, tuple) or len(strides) != len(shape):

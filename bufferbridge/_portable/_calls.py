@@ -1,4 +1,4 @@
-"""From Python into Julia, as csrc/call.c: arguments to values, the entry, the result or the exception."""
+"""From Python into Julia, as csrc/call.c: arguments, the entry, the result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 
 from . import _buffers, _values
 from . import _references as refs
-from ._memory import FORKED, RUNNING, STOPPED, bridge, ffi, state
+from ._memory import BUFFER, FORKED, ITEM, RUNNING, STOPPED, bridge, ffi, state
 
 TYPE_CHECKING = False  # typing's own would take longer to import than this package
 if TYPE_CHECKING:
@@ -68,15 +68,15 @@ def call(f: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) ->
             made += 1
         result = values[n]
         result.owner = 0
-        if _buffers.watched:
-            _buffers.check()
+        if _buffers.watched and f != _numbers.get("setattr"):
+            _buffers.check()  # not where a name in Julia may let go of what has moved
         state.depth += 1
         failed = bridge.entry(f, values, n, names, values + n, state.depth)
         out = None if failed else _values.to_python(result)
     finally:
         for i in range(made):
             v = values[i]
-            if v.owner or v.tag >= _values.BUFFER:
+            if v.owner or v.tag in (BUFFER, ITEM):
                 _values.clear(v)
         if names:
             refs.drop(names)

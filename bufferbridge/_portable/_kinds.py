@@ -48,7 +48,8 @@ _TYPES: tuple[Any, ...] = (
     *(
         ffi.typeof(f"{t} *")
         for t in (
-            "int8_t", "uint8_t", "int16_t", "uint16_t", "int32_t", "uint32_t", "int64_t", "uint64_t",
+            "int8_t", "uint8_t", "int16_t", "uint16_t", "int32_t", "uint32_t", "int64_t",
+            "uint64_t",
         )
     ),
     None,

@@ -1,7 +1,7 @@
 """The structs of csrc/bufferbridge.h that Julia reads and writes, and the one state of the bridge.
 
-Pointers are integers here (``uintptr_t``): Python's arithmetic is what they are for, and a reference
-to a Python object is no address.
+Pointers are integers here (``uintptr_t``): Python's arithmetic is what they are for, and a
+reference to a Python object is no address.
 """
 
 from __future__ import annotations

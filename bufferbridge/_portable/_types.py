@@ -55,11 +55,15 @@ class JuliaValue:
     # Names that no Julia object is asked for, so that they hide none of its properties.
     __slots__ = ("__jl__", "__slot__", "__weakref__")
 
+    __jl__: int  # the address of the Julia object
+    __slot__: int  # its place in the table of roots
+
     raw = _Raw()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
-            f"a {cls.__name__} comes from Julia: use bufferbridge.eval, a call, or bufferbridge.wrap"
+            f"a {cls.__name__} comes from Julia: use bufferbridge.eval, a call, or"
+            " bufferbridge.wrap"
         )
 
     def __del__(self) -> None:
@@ -67,7 +71,7 @@ class JuliaValue:
 
     def __current__(self) -> int:
         """The address of the Julia object, which Julia code may use."""
-        return self.__jl__  # type: ignore[attr-defined,no-any-return]
+        return self.__jl__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return call(self.__current__(), args, kwargs)
@@ -129,15 +133,13 @@ class JuliaValue:
 
     def __pow__(self, other: Any, modulus: Any = None) -> Any:
         if modulus is not None:
-            raise TypeError(
-                "pow(a, b, m) of Julia objects is bufferbridge.Base.powermod(a, b, m)"
-            )
+            raise TypeError("pow(a, b, m) of Julia objects is bufferbridge.Base.powermod(a, b, m)")
         return operate("**", self, other)
 
     def __rpow__(self, other: Any) -> Any:
         return operate("**", other, self)
 
-    def __ipow__(self, other: Any) -> Any:
+    def __ipow__(self, other: Any) -> Any:  # type: ignore[misc]
         return in_place("**", self, other)
 
 
@@ -229,7 +231,7 @@ def _define_comparison(name: str, op: str) -> None:
     def compare(self: Any, other: Any) -> Any:
         if op in ("==", "!="):
             if isinstance(other, JuliaValue):
-                if self.__jl__ == other.__jl__:  # type: ignore[attr-defined]
+                if self.__jl__ == other.__jl__:
                     return op == "=="
             elif not ready():  # whether they are equal may be asked at any time
                 return NotImplemented

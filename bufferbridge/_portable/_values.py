@@ -1,7 +1,8 @@
 """One Python object into a ``bb_value`` and back, as in csrc/values.c: docs/conversion.md.
 
-A value borrows nothing: what has to live while Julia looks at it is a reference in `owner`, which
-`clear` drops. A Julia object is borrowed from its JuliaValue (`from_new` keeps that). A buffer is the value's own until Julia takes it by setting the tag to NONE.
+What has to live while Julia looks at a value is a reference in `owner`, which `clear` drops; a
+Julia object is borrowed from its JuliaValue (`from_new` keeps that too). A buffer is the value's
+own until Julia takes it by setting the tag to NONE.
 """
 
 from __future__ import annotations
@@ -11,8 +12,29 @@ import sys
 from . import _buffers, _kinds
 from . import _references as refs
 from ._memory import (
-    BIGINT, BOOL, BUFFER, CALLABLE, COMPLEX, DICT, FLOAT, INT, ITEM, JULIA, LIST, NAMEDTUPLE, NONE,
-    OBJECT, RANGE, SCALAR, SET, STR, TUPLE, UINT, address, bridge, ffi,
+    BIGINT,
+    BOOL,
+    BUFFER,
+    CALLABLE,
+    COMPLEX,
+    DICT,
+    FLOAT,
+    INT,
+    ITEM,
+    JULIA,
+    LIST,
+    NAMEDTUPLE,
+    NONE,
+    OBJECT,
+    RANGE,
+    SCALAR,
+    SET,
+    STR,
+    TUPLE,
+    UINT,
+    address,
+    bridge,
+    ffi,
 )  # fmt: skip
 from ._text import decode, encode
 
