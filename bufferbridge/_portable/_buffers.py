@@ -236,10 +236,6 @@ def _address_of(
     # cffi makes a copy on PyPy, and refuses on CPython, where there are gaps.
     if contiguity(shape, strides, view.itemsize) & _C:
         return address(ffi.from_buffer(view))
-    if view.ndim == 1:
-        one = view[:1]
-        if one.c_contiguous:
-            return address(ffi.from_buffer(one))
     return None
 
 

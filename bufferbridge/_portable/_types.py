@@ -194,8 +194,6 @@ def in_place(op: str, a: Any, b: Any) -> Any:
     """Only arrays change; for others ``x += y`` is ``x = x + y``."""
     if type(a) is not array_class:
         return operate(op, a, b)
-    if not _is_for_arrays(b):
-        return NotImplemented
     ask("operate", op + "=", a, b)
     return a
 

@@ -1,0 +1,510 @@
+"""What bufferbridge does without its C module, checked in one process: PyPy's, or CPython's with
+BUFFERBRIDGE_PORTABLE. tests/test_portable.py runs this file, which needs no pytest, and reads what
+it prints: a line for each check, and the traceback of those that fail.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import ctypes
+import gc
+import io
+import math
+import mmap
+import sys
+import threading
+import traceback
+import weakref
+from collections import namedtuple
+
+import bufferbridge as bb
+
+PYPY = sys.implementation.name == "pypy"
+
+
+@contextlib.contextmanager
+def raises(kind, text=""):
+    try:
+        yield
+    except kind as e:
+        assert text in str(e), f"{text!r} is not in {e}"
+    else:
+        raise AssertionError(f"did not raise {kind.__name__}")
+
+
+class Exporter:
+    """Memory of doubles that only __array_interface__ shows."""
+
+    def __init__(self, shape, strides, n, readonly=False):
+        self.memory = (ctypes.c_double * n)(*range(n))
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": shape,
+            "typestr": "<f8",
+            "strides": strides,
+            "data": (ctypes.addressof(self.memory), readonly),
+        }
+
+
+def view_of(x):
+    # Before CPython 3.12 a class written in Python exports no buffer.
+    return memoryview(x) if PYPY or sys.version_info >= (3, 12) else x.__buffer__(0)
+
+
+def collect():
+    for _ in range(3):
+        gc.collect()
+        bb.Base.GC.gc()
+    return bb.stats()
+
+
+def check_values_there_and_back():
+    same = bb.eval("x -> x")
+    values = [
+        0,
+        -1,
+        2**63 - 1,
+        -(2**63),
+        2**63,
+        -(2**200),
+        1.5,
+        math.inf,
+        True,
+        False,
+        None,
+        2 - 3j,
+    ]
+    values += ["", "grün 𝄞", "a\0b", "\udc80", "\ud800", (), (1, "a", (None,))]
+    for x in values:
+        y = same(x)
+        assert y == x and type(y) is type(x), x
+    assert math.isnan(same(math.nan))
+    assert bb.eval("(UInt64(2)^63, Int8(-3), Float32(0.5), 'ä', missing)") == (
+        2**63,
+        -3,
+        0.5,
+        "ä",
+        None,
+    )
+    point = namedtuple("point", "x y")(1, 2.5)
+    assert same(point)._fields == ("x", "y") and same(point).y == 2.5
+
+
+def check_types_in_julia():
+    name = bb.eval("x -> string(typeof(x))")
+    vector = bb.eval("string(Vector{Int64})")
+    assert name([1, 2]) == vector and name({"a": 1}) == "Dict{String,Int64}".replace(
+        ",", ", " if bb.julia_version >= (1, 6) else ","
+    )
+    assert name({1}) == "Set{Int64}" and name(range(3)) == "UnitRange{Int64}"
+    assert name(range(0, 9, 2)).startswith("StepRange") and name(2**70) == "BigInt"
+    assert name(object()) == "BufferBridge.PyObject" and name(len) == "BufferBridge.PyFunction"
+    assert list(bb.eval("[1, 2, 3]")) == [1, 2, 3] and list(bb.eval("2:2:6")) == [2, 4, 6]
+
+
+def check_containers_of_julia():
+    d = bb.eval('Dict("a" => 1)')
+    d["b"] = 2
+    assert dict(d) == {"a": 1, "b": 2} and "a" in d and len(d) == 2
+    del d["a"]
+    assert list(d.items()) == [("b", 2)]
+    s = bb.eval("Set([1, 2])")
+    s.add(3)
+    assert sorted(s) == [1, 2, 3] and 3 in s
+    if PYPY or sys.version_info >= (3, 12):  # it needs a memoryview
+        stream = bb.eval('IOBuffer("grün\\n")')
+        assert io.TextIOWrapper(stream, encoding="utf-8").read() == "grün\n"
+    nested = []
+    nested.append(nested)
+    with raises(RecursionError):
+        bb.Base.identity(nested)
+
+
+def check_calls():
+    f = bb.eval("f(x, y=2; k=3, m...) = (x, y, k, length(m))")
+    assert f(1) == (1, 2, 3, 0) and f(1, 5, k=7, other=1) == (1, 5, 7, 1)
+    assert f(*range(2)) == (0, 1, 3, 0)
+    with raises(TypeError):
+        f()
+    plus = getattr(bb.Base, "+")
+    assert plus(*range(12)) == 66
+    x = bb.eval("[1]")
+    bb.Base.push_b(x, 2)
+    assert x.shape == (2,) and x[1] == 2
+
+
+def check_modules_and_attributes():
+    bb.Main.portable_x = [1.5]
+    assert bb.Main.portable_x[0] == 1.5 and "portable_x" in dir(bb.Main)
+    with raises(AttributeError, "no name"):
+        bb.Main.nothing_of_this_name
+    bb.eval("mutable struct PortablePoint; x; y; end")
+    p = bb.Main.PortablePoint(1, "a")
+    p.x = 5
+    assert (p.x, p.y) == (5, "a") and "PortablePoint" in repr(p)
+    with raises(AttributeError):
+        p.z
+    r = bb.eval("raw = 1 // 3", raw=True)
+    assert (
+        r + r == bb.eval("2 // 3", raw=True) and float(r) == 1 / 3 and hash(r) == hash(bb.Main.raw)
+    )
+    assert bb.Main.raw == r and not r == 3 and r < 1
+
+
+def check_errors():
+    for code, kind in {
+        "[1][2]": IndexError,
+        "Dict()[1]": KeyError,
+        "sqrt(-1)": ValueError,
+        "sin()": TypeError,
+        "nothing_such": NameError,
+        "div(1, 0)": ZeroDivisionError,
+        "1 + (": SyntaxError,
+        'open("/no/such/file")': OSError,
+        "f() = f(); f()": RecursionError,
+        'error("grün")': bb.JuliaError,
+    }.items():
+        with raises(kind):
+            bb.eval(code)
+    try:
+        bb.eval('portable_fails() = throw(ArgumentError("why")); portable_fails()')
+    except bb.JuliaError as e:
+        assert "why" in str(e) and e.exception.msg == "why" and "portable_fails" in e.backtrace
+
+
+def check_callbacks():
+    twice = bb.eval("(f, x) -> f(f(x))")
+    assert twice(lambda x: x + "a", "b") == "baa" and twice(str.upper, "b") == "B"
+    error = ValueError("mine")
+
+    def fail(_x):
+        raise error
+
+    try:
+        twice(fail, 1)
+    except ValueError as e:
+        assert e is error
+    assert bb.eval("f -> try f() catch e; string(e) end")(lambda: 1 / 0).count("division") == 1
+    assert bb.eval("f -> f(1, k=2)")(lambda x, k: (x, k)) == (1, 2)
+    # A Julia exception that passes through Python is the same one.
+    with raises(KeyError):
+        bb.eval("f -> f()")(lambda: bb.eval('Dict()["key"]'))
+
+    def deep(n):
+        return 0 if n == 0 else 1 + bb.eval("(f, n) -> f(n)")(deep, n - 1)
+
+    assert deep(15) == 15
+
+
+def check_python_in_julia():
+    class Thing:
+        value = 5
+
+        def method(self, x):
+            return x * self.value
+
+    thing = Thing()
+    assert bb.eval("x -> x")(thing) is thing
+    bb.eval("using BufferBridge")
+    assert bb.eval("o -> (o.value = 6; o.method(2) + o.value)")(thing) == 18
+    assert bb.eval('pyimport("os.path").basename("a/b")') == "b"
+    assert bb.eval('pyeval("[x * 2 for x in range(3)]") == [0, 2, 4]')
+    shared = [1]
+    bb.eval("o -> push!(PyList(o), 2)")(bb.pyobject(shared))
+    assert shared == [1, 2]
+    assert bb.eval("o -> [x for x in o]")(bb.pyobject({"a": 1}))[0] == "a"
+    assert bb.eval("(a, b) -> (a == b, a === b || pyis(a, b), hash(a) == hash(b))")(
+        bb.pyobject(thing), bb.pyobject(thing)
+    ) == (True, True, True)
+    assert bb.callback(lambda x: x + 1, int)(1) == 2
+
+
+def check_output_is_pythons():
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        bb.eval('print("grün, "); println(1); @async print("task"); yield()')
+    assert out.getvalue() == "grün, 1\ntask"
+
+
+def check_julia_memory_in_python():
+    x = bb.eval("portable_v = collect(1.0:5.0)")
+    view = view_of(x)
+    assert (view.format, view.shape, view.tolist()) == ("d", (5,), [1, 2, 3, 4, 5])
+    view[0] = 7.5
+    bb.eval("portable_v[2] = 8.5")
+    assert x[0] == 7.5 and view[1] == 8.5 and bb.stats()["exports"] >= 1
+    found = x.__array_interface__
+    assert found["data"] == (bb.eval("Int(pointer(portable_v))"), False)
+    assert (found["shape"], found["strides"], found["typestr"]) == ((5,), (8,), "<f8")
+    m = bb.eval("reshape(collect(1:6), 2, 3)")
+    assert m.__array_interface__["strides"] == (8, 16) and m.strides == (8, 16)
+    with raises(BufferError, "__array_interface__"):
+        view_of(m)
+    rows = view_of(bb.Base.transpose(m))
+    assert rows.tolist() == [[1, 2], [3, 4], [5, 6]]
+    with raises(BufferError):
+        view_of(bb.eval('["a"]'))
+    readonly = view_of(bb.eval('codeunits("abc")'))
+    assert bytes(readonly) == b"abc" and readonly.readonly
+
+
+def check_items():
+    x = bb.eval("reshape(collect(1:24), 2, 3, 4)")
+    assert x[1, 2, 3] == 24 and x[-1, -1, -1] == 24 and x[0].shape == (3, 4)
+    assert (
+        x[..., 1].shape == (2, 3)
+        and list(x[1, ::-1, 0]) == [6, 4, 2]
+        and x[:, 1:].shape == (2, 2, 4)
+    )
+    x[0, 0, 0] = 100
+    x[1, :, 0] = [7, 8, 9]
+    assert x[0, 0, 0] == 100 and list(x[1, :, 0]) == [7, 8, 9]
+    for bad in ((2, 0, 0), (0, 0, 0, 0), "a", 1.5):
+        with raises((IndexError, TypeError)):
+            x[bad]
+    with raises(ValueError):
+        x[0, 0, 0] = 1.5
+    assert len(x) == 2 and 8 in x and (x + x)[0, 0, 0] == 200
+    y = bb.eval("[true, false]")
+    y[1] = True
+    assert y[1] is True and bb.eval("[1.5f0+2im]")[0] == 1.5 + 2j
+    z = bb.eval("UInt8[1]")
+    for bad in (256, -1, 1.5, None):
+        with raises((ValueError, TypeError)):
+            z[0] = bad
+    records = bb.eval("[(a=1, b=2.5), (a=3, b=4.5)]")
+    assert records[1].b == 4.5 and records["b"][0] == 2.5
+
+
+def check_python_memory_in_julia():
+    name = bb.eval("x -> string(nameof(typeof(x)))")
+    where = bb.eval("x -> Int(pointer(x))")
+    double = bb.eval("x -> (x .*= 2; sum(x))")
+    a = array.array("d", [1, 2, 3])
+    assert double(a) == 12 and list(a) == [2, 4, 6] and where(a) == a.buffer_info()[0]
+    b = bytearray(b"\1\2")
+    assert double(b) == 6 and b == b"\2\4"
+    c = (ctypes.c_int * 3)(1, 2, 3)
+    assert double(c) == 12 and list(c) == [2, 4, 6] and where(c) == ctypes.addressof(c)
+    assert name(b"abc") == "PyArray" and bb.eval("sum")(b"abc") == 294
+    with raises(ValueError, "read-only"):
+        bb.eval("x -> (x[1] = 1)")(b"abc")
+    view = memoryview(array.array("i", range(6)))
+    assert list(bb.eval("collect")(view[1:3])) == [1, 2]
+    with raises(BufferError, "gaps"):
+        bb.eval("collect")(view[::2])
+    assert name(Exporter((2, 3), (8, 16), 6)) == "Array"
+    assert name(Exporter((2, 3), None, 6)) == "Transpose"
+    assert name(Exporter((2,), (16,), 4)) == "PyStridedArray"
+    assert list(bb.eval("x -> collect(x)[2, :]")(Exporter((2, 3), None, 6))) == [3, 4, 5]
+    w = bb.wrap(a)
+    w[0] = 9
+    assert a[0] == 9 and w._address == a.buffer_info()[0]
+    with mmap.mmap(-1, 4096) as m:
+        bb.eval("x -> (x[1] = 65; nothing)")(m)
+        assert m[:1] == b"A"
+        collect()
+    with raises(TypeError, "no memory"):
+        bb.wrap(object())
+    bad = Exporter((2,), None, 2)
+    bad.__array_interface__["data"] = None
+    with raises(TypeError, "address"):
+        bb.wrap(bad)
+
+    class Point(ctypes.Structure):
+        _fields_ = [("a", ctypes.c_int8), ("b", ctypes.c_double)]
+
+    points = (Point * 2)(Point(1, 2.5), Point(3, 4.5))
+    assert bb.eval("x -> x[2].b")(points) == 4.5
+
+
+def check_lifetimes():
+    keep = bb.eval("x -> (global portable_kept = x; nothing)")
+    a = array.array("d", [1.0] * 1000)
+    gone = weakref.ref(a)
+    before = collect()
+    keep(a)
+    del a
+    now = collect()
+    assert gone() is not None and now["pinned_buffers"] == before["pinned_buffers"] + 1
+    assert bb.eval("sum(portable_kept)") == 1000
+    keep(None)
+    assert collect()["pinned_buffers"] == before["pinned_buffers"]
+    assert gone() is None
+    # And the other way.
+    view = view_of(bb.eval("x = fill(3.0, 10000); x"))
+    bb.eval("x = nothing")
+    collect()
+    junk = bb.eval("[fill(1.0, 10000) for _ in 1:50]")
+    assert view[9999] == 3.0 and len(junk) == 50
+    exports = bb.stats()["exports"]
+    del view
+    assert collect()["exports"] < exports
+
+
+def check_nothing_is_left_behind():
+    def use():
+        for i in range(30):
+            x = bb.eval("[1.0]")
+            bb.eval("(f, a, b) -> f(a)")(lambda y: {"a": [y]}, b"abc", "text")
+            bb.eval("(o, s) -> (o, [o], s)")(object(), "x" * i)
+            with contextlib.suppress(ValueError):
+                bb.eval("f -> f()")(lambda: int("x"))
+            with contextlib.suppress(bb.JuliaError):
+                bb.eval("sqrt(-1)")
+            x + x
+
+    from bufferbridge._portable import _references
+
+    use()
+    before, references = collect(), len(_references._by_number)
+    use()
+    assert collect() == before and len(_references._by_number) == references
+
+
+def check_a_vector_keeps_its_size():
+    x = bb.eval("[1.0, 2.0]")
+    view = view_of(x)
+    if bb.julia_version < (1, 11):
+        with raises(bb.JuliaError, "shared"):
+            bb.Base.push_b(x, 3.0)
+    else:
+        bb.Base.push_b(x, 3.0)
+    assert view.tolist() == [1, 2]
+    y = bb.eval("portable_y = [1, 2, 3]")
+    part = y[1:]
+    bb.eval("resize!(portable_y, 1)")
+    assert y.shape == (1,)
+    with raises(BufferError, "resized"):
+        part.shape
+    with raises(BufferError, "resized"):
+        bb.Base.sum(part)
+    assert "JuliaArray" in repr(part)
+
+
+def check_python_memory_that_moves():
+    keep = bb.eval("x -> (global portable_moving = x; nothing)")
+    b = bytearray(1 << 15)
+    keep(b)
+    if not PYPY:
+        with raises(BufferError):  # CPython's own refuse
+            b.extend(bytes(1 << 20))
+        keep(None)
+        return
+    b.extend(bytes(1 << 20))
+    with raises(BufferError, "resized"):
+        bb.eval("portable_moving[1]")
+    bb.Main.portable_moving = None
+    assert bb.eval("1 + 1") == 2
+    for i in range(200):  # what is not held any more is none of its business
+        bb.Base.sum(bytearray(i))
+    b = bytearray(100)
+    bb.Base.sum(b)
+    b.extend(bytes(1 << 20))
+    assert bb.Base.sum(b) == 0
+
+
+def check_memory_of_objects_is_refused():
+    class Objects:
+        __array_interface__ = {"version": 3, "shape": (1,), "typestr": "|O", "data": (16, False)}
+
+    with raises(TypeError, "list"):
+        bb.Base.sum(Objects())
+    x = (ctypes.py_object * 1)(5)
+    with raises((TypeError, BufferError, ValueError)):
+        bb.Base.sum(x)
+
+
+def check_other_threads():
+    found = []
+
+    def use():
+        for f in (lambda: bb.eval("1"), lambda: bb.Base.sin(1.0), lambda: bb.Main.x):
+            try:
+                f()
+            except RuntimeError as e:
+                found.append(str(e))
+        x = bb  # noqa: F841
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert len(found) == 3 and all("thread that started it" in text for text in found)
+    x = [bb.eval("[1.0]") for _ in range(10)]
+    thread = threading.Thread(target=x.clear)  # they may die on any thread
+    thread.start()
+    thread.join()
+    count = []
+    stop = threading.Event()
+
+    def run():
+        while not stop.is_set():
+            count.append(1)
+            stop.wait(0.005)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    bb.eval("t = time(); while time() - t < 0.2 end")  # Python's other threads go on meanwhile
+    n = len(count)
+    stop.set()
+    thread.join()
+    assert n >= 5
+
+
+def check_other_tasks():
+    assert bb.eval("fetch(@async 1 + 1)") == 2
+    with raises(bb.JuliaError, "only from the Julia task"):
+        bb.eval("f -> fetch(@async f())")(lambda: 1)
+
+
+def check_what_is_not_there():
+    for f in (lambda: bb.stats(detail=True), lambda: bb.borrow(b"a").__enter__()):
+        with raises(NotImplementedError, "PyPy"):
+            f()
+    with raises(TypeError, "comes from Julia"):
+        bb.JuliaArray()
+    with raises(TypeError, "can't be deleted"):
+        del bb.Main.x
+
+
+def check_numpy():
+    try:
+        import numpy as np
+    except ImportError:
+        return
+    where = bb.eval("x -> Int(pointer(x))")
+    for order in "CF":
+        a = np.arange(6.0).reshape(2, 3, order=order)
+        assert bb.eval("x -> x[2, 3]")(a) == a[1, 2]
+    assert where(a) == a.ctypes.data and bb.eval("x -> x isa Matrix{Float64}")(a)
+    assert list(bb.eval("collect")(np.arange(6)[::-2])) == [5, 3, 1]
+    x = bb.eval("reshape(collect(1:6), 2, 3)")
+    view = np.asarray(x)
+    assert view.ctypes.data == where(x) and view.strides == (8, 16) and view.dtype == np.int64
+    view[1, 2] = 50
+    assert x[1, 2] == 50 and np.array(x).ctypes.data != where(x)
+    assert np.asarray(bb.eval("[1.0, 2.0]")).tolist() == [1, 2]
+    assert np.asarray(bb.eval('["a", "b"]')).tolist() == ["a", "b"]
+    assert np.asarray(bb.eval("trues(2, 2)")).tolist() == [[True, True], [True, True]]
+    y = bb.eval("[1.0, 2.0]")
+    y += np.ones(2)
+    assert y[1] == 3 and type(bb.eval("x -> x")(np.float32(1.5))) is float
+    assert bb.eval("x -> x isa Float32")(np.float32(1.5))
+
+
+def main():
+    checks = [(n[6:], f) for n, f in list(globals().items()) if n.startswith("check_")]
+    checks = [c for c in checks if len(sys.argv) == 1 or c[0] in sys.argv[1:]]
+    bb.init()
+    for name, check in checks:
+        try:
+            check()
+        except BaseException:
+            print("FAILED", name, repr(traceback.format_exc()), flush=True)
+        else:
+            print("passed", name, flush=True)
+
+
+if __name__ == "__main__":
+    main()
