@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 SOURCES := $(wildcard csrc/*.c csrc/*.h csrc/*.py) pyproject.toml setup.py
 
-.PHONY: demo test test-all test-image stress stress-asan lint docs bench bench-docs fuzz julia wheel wheels clean
+.PHONY: demo test test-all test-pypy test-image stress stress-asan lint docs bench bench-docs fuzz julia wheel wheels clean
 
 # The system image takes minutes to make, once.
 demo: julia
@@ -27,6 +27,19 @@ test: julia
 # The same on every Python that is here, CPython 3.9 to 3.14: one line each. PYTHONS="3.9 3.14" takes only these.
 test-all:
 	@MAKE="$(MAKE)" sh tests/pythons.sh $(TESTS)
+
+# What there is of it on PyPy (docs/pypy.md), with the wheel that PyPy builds, in an environment of its own.
+PYPY ?= pypy3
+test-pypy: julia .venv-pypy/ready
+	BUFFERBRIDGE_PYPY=$(CURDIR)/.venv-pypy/bin/python $(BIN)/python -m pytest tests/test_portable.py
+
+.venv-pypy/ready: $(wildcard bufferbridge/*.py bufferbridge/_portable/*.py jlsrc/*.jl jlsrc/src/*.jl) pyproject.toml setup.py
+	@$(PYPY) -m venv .venv-pypy || { echo "make: there is no $(PYPY) with venv (Debian: apt install pypy3 pypy3-venv)"; exit 1; }
+	.venv-pypy/bin/python -m pip install -qq --upgrade pip
+	.venv-pypy/bin/python -m pip install -qq --force-reinstall --no-deps .
+	.venv-pypy/bin/python -m pip install -qq platformdirs
+	-.venv-pypy/bin/python -m pip install -qq --only-binary :all: numpy
+	touch $@
 
 # A system image that is really compiled, and the tests of what could be otherwise with it. For minutes.
 test-image: julia
@@ -101,4 +114,4 @@ julia: $(READY)
 	@$(BIN)/python -m bufferbridge doctor > $(VENV)/doctor 2>&1 || $(BIN)/python -m bufferbridge install-julia
 
 clean:
-	rm -rf $(VENV) $(VENV)-3.* build dist *.egg-info bufferbridge/_native*.so bufferbridge/_native.c
+	rm -rf $(VENV) $(VENV)-3.* $(VENV)-pypy build dist *.egg-info bufferbridge/_native*.so bufferbridge/_native.c

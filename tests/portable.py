@@ -149,7 +149,7 @@ def check_modules_and_attributes():
     assert (
         r + r == bb.eval("2 // 3", raw=True) and float(r) == 1 / 3 and hash(r) == hash(bb.Main.raw)
     )
-    assert bb.Main.raw == r and not r == 3 and r < 1
+    assert bb.Main.raw == r and r != 3 and r < 1
 
 
 def check_errors():
@@ -411,9 +411,9 @@ def check_memory_of_objects_is_refused():
 
     with raises(TypeError, "list"):
         bb.Base.sum(Objects())
-    x = (ctypes.py_object * 1)(5)
-    with raises((TypeError, BufferError, ValueError)):
-        bb.Base.sum(x)
+    if not PYPY:  # whose ctypes has no such arrays
+        with raises((TypeError, BufferError, ValueError)):
+            bb.Base.sum((ctypes.py_object * 1)(5))
 
 
 def check_other_threads():

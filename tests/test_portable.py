@@ -1,0 +1,181 @@
+"""bufferbridge without its C module: on PyPy, and the same code on CPython.
+
+portable.py has the checks, which need nothing but bufferbridge, and is run once by each Python.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+PYPY = os.environ.get("BUFFERBRIDGE_PYPY") or str(ROOT / ".venv-pypy" / "bin" / "python")
+CHECKS = [
+    line[len("def check_") : line.index("(")]
+    for line in (HERE / "portable.py").read_text(encoding="utf-8").splitlines()
+    if line.startswith("def check_")
+]
+
+_printed: dict[str, str] = {}
+
+
+@pytest.fixture(params=["cpython", "pypy"])
+def python(request):
+    """The command and the environment of a Python without the C module."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    if request.param == "pypy":
+        if not os.path.exists(PYPY):
+            pytest.skip("there is no environment with PyPy: make test-pypy makes one")
+        if "BUFFERBRIDGE_PYPY" in os.environ or (ROOT / ".venv-pypy" / "ready").exists():
+            environment.pop("PYTHONPATH")  # it is installed there
+        return [PYPY], environment
+    return [sys.executable], {**environment, "BUFFERBRIDGE_PORTABLE": "1"}
+
+
+def run(python, code: str, expected: int = 0) -> subprocess.CompletedProcess[str]:
+    command, environment = python
+    done = subprocess.run(
+        [*command, "-c", textwrap.dedent(code)],
+        env=environment,
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == expected, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_portable(python, name):
+    command, environment = python
+    if command[0] not in _printed:
+        done = subprocess.run(
+            [*command, str(HERE / "portable.py")],
+            env=environment,
+            cwd=HERE,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        _printed[command[0]] = f"{done.stdout}\n{done.stderr}\nexit code {done.returncode}"
+    printed = _printed[command[0]]
+    failed = [line for line in printed.splitlines() if line.startswith(f"FAILED {name} ")]
+    assert not failed, failed[0].replace("\\n", "\n")
+    assert f"passed {name}\n" in printed, printed
+    assert "exit code 0" in printed, printed
+
+
+def test_a_process_from_start_to_end(python):
+    """Output at the end, views that outlive Julia, a child, Ctrl-C: in one process, one after the other."""
+    done = run(
+        python,
+        """
+        import os, signal, sys
+        import bufferbridge as bb
+
+        assert bb.julia_version is None
+        assert bb.stats()["julia_objects"] == 0
+        bb.eval("1")
+        assert bb.julia_version >= (1, 5)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+        # Ctrl-C is Python's: at once in Python, and after the call in Julia.
+        bb.eval('ccall(:alarm, Cuint, (Cuint,), 1)')
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        try:
+            import time
+            time.sleep(10)
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+        try:
+            bb.eval("f -> (f(); 1)")(lambda: os.kill(os.getpid(), signal.SIGINT))
+        except KeyboardInterrupt:
+            print("interrupted in a callback", flush=True)
+        assert bb.eval("2") == 2
+
+        child = os.fork()
+        if child == 0:
+            try:
+                bb.eval("1")
+            except RuntimeError as e:
+                os._exit(0 if "fork" in str(e) else 3)
+            os._exit(4)
+        assert os.waitpid(child, 0)[1] == 0
+
+        x = bb.eval("[1.0, 2.0]")
+        view = x.__buffer__(0)
+
+        class Last:
+            def __del__(self):
+                print("view", view.tolist(), flush=True)
+
+        last = Last()
+        import atexit
+        atexit._run_exitfuncs()
+        try:
+            bb.eval("1")
+        except RuntimeError as e:
+            print(e)
+        print("the array", x[1], repr(x)[:24])
+        print("view", view.tolist())
+        """,
+    )
+    assert "interrupted\ninterrupted in a callback" in done.stdout
+    assert "Julia has stopped" in done.stdout
+    assert "the array 2.0 <bufferbridge.JuliaArray" in done.stdout
+    assert "view [1.0, 2.0]" in done.stdout
+
+
+def test_what_julia_prints_last_is_not_lost(python):
+    done = run(
+        python,
+        """
+        import bufferbridge as bb
+        bb.eval('atexit(() -> println("the end")); print("no line end")')
+        """,
+    )
+    assert "no line end" in done.stdout and "the end" in done.stdout
+
+
+def test_an_interrupt_waits_for_julia(python):
+    command, environment = python
+    code = """
+        import bufferbridge as bb
+        bb.init()
+        try:
+            bb.eval('println("now"); t = time(); while time() - t < 1.5 end; print("done")')
+        except KeyboardInterrupt:
+            print(" and interrupted")
+    """
+    with subprocess.Popen(
+        [*command, "-u", "-c", textwrap.dedent(code)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=HERE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "now\n"
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert "interrupted" in rest and process.returncode == 0
+
+
+def test_cpython_takes_its_c_module():
+    from bufferbridge import _core
+
+    if sys.implementation.name == "cpython" and not os.environ.get("BUFFERBRIDGE_PORTABLE"):
+        assert "bufferbridge._portable" not in sys.modules
+        assert _core._exporter is memoryview
