@@ -77,7 +77,7 @@ def test_portable(python, name):
 
 
 def test_a_process_from_start_to_end(python):
-    """Output at the end, views that outlive Julia, a child, Ctrl-C: in one process, one after the other."""
+    """Ctrl-C, a child, views that outlive Julia: one after the other in one process."""
     done = run(
         python,
         """
