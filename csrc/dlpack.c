@@ -259,8 +259,10 @@ static PyObject *to_dlpack(PyObject *self, PyObject *const *args, Py_ssize_t n, 
     }
     if (values[0] != Py_None) {
         long stream = PyLong_Check(values[0]) ? PyLong_AsLong(values[0]) : 0;
-        if (PyErr_Occurred())
+        if (PyErr_Occurred()) {
             PyErr_Clear();
+            stream = 0;
+        }
         if (stream != -1) {
             PyErr_SetString(PyExc_BufferError, "Julia's memory is on the CPU, which has no streams: stream must be None");
             return NULL;
@@ -535,7 +537,7 @@ static PyObject *call_producer(PyObject *method, PyObject *dl_device, int copy)
         return NULL;
     capsule = PyObject_Call(method, no_arguments, keywords);
     Py_DECREF(keywords);
-    if (capsule == NULL && PyErr_ExceptionMatches(PyExc_TypeError)) {
+    if (capsule == NULL && PyErr_Occurred() == PyExc_TypeError) { /* a subclass is not about arguments */
         PyErr_Clear();
         capsule = PyObject_Call(method, no_arguments, NULL);
     }

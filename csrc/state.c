@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 bb_state bb;
 
@@ -339,6 +340,18 @@ static int load_package(const start_api *api, const char *package, const char *u
     return -1;
 }
 
+/* A Julia that takes libgcc from the system (Debian's) brings libunwind.so.8 into the global scope before it, with
+ * functions of the same names: C++ libraries that are loaded later (torch) would have some of theirs from each, and
+ * end the process at an exception. Others bring a libgcc of their own, and load that first. */
+static void keep_libgcc_first(const char *libjulia)
+{
+    char own[4096];
+    const char *name = strrchr(libjulia, '/');
+    int folder = name == NULL ? 0 : (int)(name + 1 - libjulia);
+    if (snprintf(own, sizeof own, "%.*sjulia/libgcc_s.so.1", folder, libjulia) < (int)sizeof own && access(own, F_OK) != 0)
+        dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_GLOBAL);
+}
+
 /* Loads libjulia, initializes it and loads the Julia package with this UUID in the folder `package`, whose
  * function `boot` stores the `facts` (jlsrc/src/boot.jl). Called without the GIL. Returns 0, or -1 with the
  * reason in `error`. */
@@ -349,9 +362,7 @@ int bb_boot(const char *libjulia, const char *bindir, const char *image, int arg
     void *lib;
 
     bb_offer_tls();
-    /* All that libjulia needs becomes visible for what is loaded later, Debian's libunwind too, whose _Unwind_Resume can't
-     * go on with what libgcc's _Unwind_RaiseException began: C++ exceptions would end the process. First come, first found. */
-    dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_GLOBAL);
+    keep_libgcc_first(libjulia);
     lib = dlopen(libjulia, RTLD_NOW | RTLD_GLOBAL);
     message = error;
     message_size = error_size;
