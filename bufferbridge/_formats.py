@@ -54,10 +54,21 @@ def of_exporter(exporter: Any, format_: str, itemsize: int, ndim: int) -> str | 
 
 def of_interface(owner: Any, interface: dict[str, Any]) -> tuple[str, int]:
     """The format and itemsize (bytes) of an object with ``__array_interface__``."""
+    format_, size = _of_interface(owner, interface)
+    if not isinstance(interface.get("data", ()), tuple) and "O" in re.sub(":[^:]*:", "", format_):
+        raise TypeError(
+            "__array_interface__: 'data' is a buffer, whose bytes can't be references to objects "
+            f"(the typestr is {interface['typestr']!r})"
+        )
+    return format_, size
+
+
+def _of_interface(owner: Any, interface: dict[str, Any]) -> tuple[str, int]:
     order, kind, size, unit = _typestr(interface["typestr"])
-    dtype = getattr(owner, "dtype", None)
-    if kind == "V" and getattr(dtype, "names", None) is not None:
-        return _of_dtype(dtype), size
+    if kind == "V":
+        dtype = getattr(owner, "dtype", None)
+        if getattr(dtype, "names", None) is not None:
+            return _of_dtype(dtype), size
     descr = interface.get("descr")
     if kind == "V" and descr and [d[0] for d in descr] != [""]:
         format_, descr_size = _of_descr(descr)
