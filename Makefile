@@ -100,17 +100,18 @@ wheels: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" auditwheel repair --wheel-dir dist build/wheels/*.whl
 	$(BIN)/twine check --strict dist/*
 
-# Other libraries' tensors, for tests/test_dlpack.py, which skips what is not there. This torch is the CPU's where an index
-# has that; with its dependencies it would bring gigabytes of CUDA, so that these are named. jax takes 12 s.
-TENSORS ?= torch==2.13.0 typing_extensions sympy mpmath networkx jinja2 markupsafe fsspec filelock \
-	jax jaxlib ml_dtypes opt_einsum
+# Other libraries' tensors, for tests/test_dlpack.py, which skips those that are not there: what can't be installed here is
+# done without. Without dependencies, since torch's bring gigabytes of CUDA; those in Python are named instead. jax takes 12 s.
+TORCH ?= torch==2.13.0 typing_extensions sympy mpmath networkx jinja2 markupsafe fsspec filelock
+JAX ?= jax jaxlib ml_dtypes opt_einsum
 
 # The package itself is installed in place, its C module compiled anew when a source changes.
 $(READY): $(SOURCES)
 	@$(PYTHON) -m venv $(VENV) || { echo "make: $(PYTHON) needs the venv module (Debian: apt install python3-venv python3-dev)"; exit 1; }
 	$(BIN)/python -m pip install -qq --upgrade pip
 	$(BIN)/python -m pip install -qq --editable '.[$(EXTRAS)]'
-	-$(BIN)/python -m pip install -qq --no-deps $(TENSORS)
+	-$(BIN)/python -m pip install -qq --no-deps $(TORCH)
+	-$(BIN)/python -m pip install -qq --no-deps $(JAX)
 	touch $@
 
 # A Julia that works: the one that is found, else one of our own. And Python's bytecode, as an installed package has

@@ -1,4 +1,4 @@
-"""Why an object gives no DLPack tensor, and what to do: called by ``csrc/dlpack.c`` if it raises."""
+"""Why an object gives no DLPack tensor, and what to do: ``csrc/dlpack.c`` asks if it raises."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def refusal(producer: Any, reason: Exception) -> BufferError:
 
 def _remedies(x: Any) -> Iterator[str]:
     # torch's tensors are known by what they are asked for.
-    if _says(x, "requires_grad"):
+    if _is(x, "requires_grad"):
         yield "x.detach() is a tensor of the same memory without the gradient"
-    if _says(x, "is_conj", call=True):
+    if _is(x, "is_conj"):
         yield "x.resolve_conj() is a copy that is not conjugated"
-    if _says(x, "is_neg", call=True):
+    if _is(x, "is_neg"):
         yield "x.resolve_neg() is a copy that is not negated"
     if "sparse" in str(getattr(x, "layout", "")):
         yield "x.to_dense() is a copy without gaps"
 
 
-def _says(x: Any, name: str, call: bool = False) -> bool:
+def _is(x: Any, name: str) -> bool:
     try:
         answer = getattr(x, name, False)
-        return (answer() if call and answer else answer) is True
+        return answer is True or (callable(answer) and answer() is True)
     except Exception:
         return False
