@@ -515,6 +515,7 @@ def test_copies_have_to_be_asked_for():
 
 @pytest.mark.parametrize("class_", [Versioned, Unversioned])
 def test_the_deleter_is_called_once(class_):
+    start.update(collect_both())
     p = Producer(np.arange(3.0), class_)
     x = bb.from_dlpack(p)
     view = memoryview(x)
@@ -832,6 +833,7 @@ def test_tensors_that_torch_does_not_export(torch):
 
 
 def test_torch_lives_as_long_as_julia_uses_it(torch):
+    start.update(collect_both())
     t = torch.arange(100_000.0, dtype=torch.float64)
     x = bb.from_dlpack(t)
     del t
