@@ -16,9 +16,9 @@ def sparse(A: Any) -> JuliaArray:
     """Julia's SparseMatrixCSC of a SciPy csc matrix or array; of csr, its ``transpose``.
 
     The values are shared: ``A.data`` and Julia's ``nonzeros`` are the same memory. The indices are
-    copies, since they count from 1 in Julia; int32 stays Int32, int64 Int64. What adds entries, in
-    either language, makes new arrays there, and ends the sharing. A coo array of one axis becomes
-    a SparseVector. A is never changed.
+    copies, since they count from 1 in Julia; int32 stays Int32, int64 Int64. Julia can't add
+    entries to it (before 1.11; ``copy(S)`` can), and what adds some in SciPy ends the sharing. A
+    coo array of one axis becomes a SparseVector. A is never changed.
 
     Raises TypeError for other formats (``A.tocsc()`` makes this one) and other objects, ValueError
     where the indices are unsorted, have duplicates or contradict each other, and where the values

@@ -659,7 +659,7 @@ def test_what_has_no_memory():
     for nothing in (1, None, "abc", [1]):
         with pytest.raises(TypeError, match="no memory to share"), bb.borrow(nothing):
             pass
-    with pytest.raises(TypeError), bb.borrow(np.zeros(3, "M8[s]")):
+    with pytest.raises(TypeError), bb.borrow(np.zeros(3, [("a:b", "i8")])):
         pass
     with pytest.raises(TypeError):
         bb.borrow()
@@ -682,10 +682,10 @@ def test_what_fails_inside_leaves_nothing(held):
     with pytest.raises(KeyError), bb.borrow(Hostile()):
         pass
     data = bytearray(8)
-    dates = np.frombuffer(data, dtype="M8[s]")
-    with pytest.raises(TypeError), bb.borrow(dates):
+    colons = np.frombuffer(data, dtype=[("a:b", "i8")])
+    with pytest.raises(TypeError), bb.borrow(colons):
         pass
-    del dates
+    del colons
     data.append(1)
 
 

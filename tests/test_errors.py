@@ -180,7 +180,7 @@ def test_errors_while_converting_arguments_release_what_was_taken():
     before = bb.stats()["pinned_buffers"]
     data = bytearray(8)
     with pytest.raises((ZeroDivisionError, TypeError)):
-        bb.Base.tuple(data, np.zeros(2, dtype="M8[s]"))
+        bb.Base.tuple(data, np.zeros(2, dtype=[("a:b", "i8")]))
     data.extend(b"more")  # nobody holds the buffer any more
     assert bb.stats()["pinned_buffers"] == before
 

@@ -297,8 +297,8 @@ def test_a_broken_stdout_loses_no_result(run_python):
 
 
 def test_scalars_that_are_no_numbers_stay_python_objects():
-    for scalar in (np.datetime64("2020"), np.timedelta64(1, "s"), np.void(b"ab")):
-        assert bb.Base.identity(scalar) is scalar
+    scalar = np.void(b"ab")
+    assert bb.Base.identity(scalar) is scalar
     assert bb.eval("x -> x isa AbstractVector{UInt8}")(np.bytes_(b"ab"))
 
 

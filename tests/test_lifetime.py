@@ -358,10 +358,10 @@ def test_an_export_that_is_refused_forbids_nothing():
 
 def test_wrap_holds_only_the_buffer(held):
     data = bytearray(8)
-    dates = np.frombuffer(data, dtype="M8[s]")
+    colons = np.frombuffer(data, dtype=[("a:b", "i8")])
     with pytest.raises(TypeError, match="shared"):
-        bb.wrap(dates)
-    del dates
+        bb.wrap(colons)
+    del colons
     data.extend(b"more")  # nobody holds it any more
     x = bb.wrap(data)
     assert bb.stats()["python_objects"] == held["python_objects"]

@@ -151,10 +151,11 @@ function monthof(days::Int128, exact)
 end
 monthof(::Nothing, exact) = nothing
 
-function rescaled(::Type{T}, x::Time64, exact::Val) where {T<:Time64}
+# `R` is what the caller wants, for the error.
+function rescaled(::Type{T}, x::Time64, exact::Val, ::Type{R} = T) where {T<:Time64,R}
     isnat(x) && return T(NAT)
     v = recount(x.value, Val(unitof(typeof(x))), Val(unitof(T)), Val(T <: DateTime64), exact)
-    v === nothing && throw(InexactError(:convert, T, x))
+    v === nothing && throw(InexactError(:convert, R, x))
     return T(v)
 end
 
@@ -186,13 +187,13 @@ Base.floor(::Type{DateTime64{U}}, x::Union{Dates.Date,Dates.DateTime}) where {U}
 
 function Base.convert(::Type{Dates.Date}, x::DateTime64)
     isnat(x) && thrownat(Dates.Date)
-    v, overflow = Base.add_with_overflow(rescaled(DateTime64{:D}, x, Val(true)).value, DATE_EPOCH)
+    v, overflow = Base.add_with_overflow(rescaled(DateTime64{:D}, x, Val(true), Dates.Date).value, DATE_EPOCH)
     overflow && throw(InexactError(:convert, Dates.Date, x))
     return Dates.Date(Dates.UTD(v))
 end
 function Base.convert(::Type{Dates.DateTime}, x::DateTime64)
     isnat(x) && thrownat(Dates.DateTime)
-    v, overflow = Base.add_with_overflow(rescaled(DateTime64{:ms}, x, Val(true)).value, DATETIME_EPOCH)
+    v, overflow = Base.add_with_overflow(rescaled(DateTime64{:ms}, x, Val(true), Dates.DateTime).value, DATETIME_EPOCH)
     overflow && throw(InexactError(:convert, Dates.DateTime, x))
     return Dates.DateTime(Dates.UTM(v))
 end
@@ -207,7 +208,7 @@ for (P, unit) in PERIOD_UNITS
         TimeDelta64(x::Dates.$P) = TimeDelta64{$u}(Dates.value(x))
         function Base.convert(::Type{Dates.$P}, t::TimeDelta64)
             isnat(t) && thrownat(Dates.$P)
-            return Dates.$P(rescaled(TimeDelta64{$u}, t, Val(true)).value)
+            return Dates.$P(rescaled(TimeDelta64{$u}, t, Val(true), Dates.$P).value)
         end
         Dates.$P(t::TimeDelta64) = convert(Dates.$P, t)
     end

@@ -15,6 +15,9 @@ sparsearrays() = Base.loaded_modules[SPARSE_ARRAYS]
 
 The `m` by `n` matrix with SciPy's arrays of a csc matrix, and the memory of `data`, its values. Throws an ArgumentError where the
 arrays contradict each other, or are not what Julia needs.
+
+Up to Julia 1.10 memory of Python's can't be resized, so that a new entry throws. It does so where it changes `rowval`, which comes first:
+otherwise that would have grown already.
 """
 function sparsefrom(m::Int, n::Int, indptr::AbstractVector{<:Integer}, indices::AbstractVector{<:Integer}, data::AbstractVector)
     length(indptr) == n + 1 || inconsistent("indptr has $(length(indptr)) items and not $(n + 1)")
@@ -28,7 +31,9 @@ function sparsefrom(m::Int, n::Int, indptr::AbstractVector{<:Integer}, indices::
     for j in 1:n
         checkindices(rowval, colptr[j], colptr[j+1] - 1, m)
     end
-    return sparsearrays().SparseMatrixCSC(m, n, colptr, rowval, valuevector(data))
+    S = sparsearrays().SparseMatrixCSC(m, n, colptr, rowval, valuevector(data))
+    forbidresizing!(rowval)
+    return S
 end
 
 "The same of a SciPy array of one axis, which has the coordinates of its values."
@@ -36,7 +41,9 @@ function sparsevectorfrom(n::Int, indices::AbstractVector{<:Integer}, data::Abst
     length(indices) == length(data) || inconsistent("there are $(length(indices)) indices and $(length(data)) values")
     nzind = onebased(indextype(n, indices), indices, length(data))
     checkindices(nzind, 1, length(nzind), n)
-    return sparsearrays().SparseVector(n, nzind, valuevector(data))
+    x = sparsearrays().SparseVector(n, nzind, valuevector(data))
+    forbidresizing!(nzind)
+    return x
 end
 
 transposedsparse(args...) = transpose(sparsefrom(args...))
