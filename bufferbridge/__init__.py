@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._conversions import conversion, convert, remove_conversion
+    from ._remote import remote
     from ._masked import to_masked
     from ._sparse import sparse, to_scipy
 
@@ -75,6 +76,7 @@ __all__ = [
     "nogil",
     "package",
     "pyobject",
+    "remote",
     "remove_conversion",
     "sparse",
     "stats",
@@ -249,6 +251,10 @@ def __getattr__(name: str) -> Any:
         from . import _conversions  # most programs do without
 
         return getattr(_conversions, name)
+    if name == "remote":
+        from ._remote import remote
+
+        return remote
     # PEP 562: the modules are there once Julia runs, and asking for one starts it.
     if name in ("Main", "Base", "Core"):
         return getattr(_start.ensure(), name)

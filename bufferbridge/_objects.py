@@ -7,7 +7,7 @@ and the like, format(), the copy and pickle modules.
 from __future__ import annotations
 
 from . import _start
-from ._core import JuliaFunction, JuliaModule, JuliaValue
+from ._core import JuliaArray, JuliaFunction, JuliaModule, JuliaValue
 
 TYPE_CHECKING = False  # typing's own would take longer to import than this package
 if TYPE_CHECKING:
@@ -60,6 +60,14 @@ def _reduce_ex(self: JuliaValue, protocol: Any) -> Any:
     from ._pickle import reduce  # only who pickles needs it
 
     return reduce(self, int(protocol))
+
+
+def _sizeof(self: JuliaArray) -> int:
+    """For sys.getsizeof, and so for Dask: with the memory of the items, if that can be shared."""
+    try:
+        return object.__sizeof__(self) + self.nbytes
+    except BufferError:
+        return object.__sizeof__(self)
 
 
 def _repr_mimebundle_(
@@ -145,6 +153,7 @@ for _name, _method in {
     "_repr_mimebundle_": _repr_mimebundle_,
 }.items():
     setattr(JuliaValue, _name, _method)
+JuliaArray.__sizeof__ = _sizeof  # type: ignore[method-assign]
 JuliaFunction.__signature__ = property(_signature)  # type: ignore[attr-defined]
 
 

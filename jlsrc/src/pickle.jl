@@ -268,9 +268,6 @@ function need(n::Needs, @nospecialize(f))
     return needname!(n, nameof(f))
 end
 
-"What another process starts Julia with: the project that is active here, or nothing."
-activeproject() = Base.ACTIVE_PROJECT[]
-
 # -------------------------------------------------------------- serialization
 
 "A serializer that hands Python's objects and modules to pickle, and knows what it needs in Main."
