@@ -8,10 +8,13 @@ import sys
 from . import _start
 from ._core import JuliaArray, JuliaValue
 from ._errors import JuliaError
+from ._stats import stats
 
 TYPE_CHECKING = False  # typing's own would take longer to import than this package
 if TYPE_CHECKING:
     from typing import Any, Callable
+
+_MANY_BYTES = 64 << 20
 
 
 class remote:
@@ -52,12 +55,17 @@ class remote:
         return self._pickled
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return _where_julia_is(lambda: self._call(args, kwargs))
+        result = _where_julia_is(lambda: self._call(args, kwargs))
+        del args, kwargs
+        _where_julia_is(_collect)
+        return result
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._f is None:
             self._f = pickle.loads(self._pickled)
-        return _for_python(self._f(*args, **kwargs))
+        result = _for_python(self._f(*args, **kwargs))
+        del args, kwargs
+        return result
 
     def __repr__(self) -> str:
         return f"<bufferbridge.remote of {'a pickle' if self._f is None else str(self._f)}>"
@@ -68,6 +76,12 @@ def from_pickle(pickled: bytes) -> remote:
     f = remote.__new__(remote)
     f._f, f._pickled = None, pickled
     return f
+
+
+def _collect() -> None:
+    """Has Julia give back what blocks it was lent: workers have less memory than it would use."""
+    if stats()["pinned_bytes"] > _MANY_BYTES:
+        _start.ensure().bridge.collectpinned()
 
 
 def _for_python(x: Any) -> Any:
