@@ -25,6 +25,7 @@ class JuliaError(Exception):
 
     _exception: Any = None
     _pickled: bytes | None = None  # the exception of an error from another process
+    _settled: tuple[Any, str] | None = None  # what is pickled for it, once that is known
     _backtrace: Any = None  # text, if it is from there
 
     @property

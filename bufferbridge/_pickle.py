@@ -115,19 +115,31 @@ def _reduce_value(x: JuliaValue, protocol: int) -> Reduced:
     return value, (_home(), header, buffer, objects, definitions)
 
 
-def reduce_error(error: _errors.JuliaError) -> Reduced:
-    """What pickle is given for a JuliaError; its exception only if that can be pickled."""
+def settle(error: _errors.JuliaError) -> None:
+    """Take from Julia now what pickling the error will need, maybe on another thread."""
+    if error._settled is not None:
+        return
     exception: Any = error.exception
     if isinstance(exception, JuliaValue):
         try:
             exception = pickle.dumps(exception, 4)
         except Exception:  # whatever it is that it holds: the message and the class say the rest
             exception = None
+    try:
+        backtrace = error.backtrace
+    except RuntimeError:  # a thread that can't ask Julia
+        backtrace = ""
+    error._settled = (exception, backtrace)
+
+
+def reduce_error(error: _errors.JuliaError) -> Reduced:
+    """What pickle is given for a JuliaError; its exception only if that can be pickled."""
+    settle(error)
+    exception, backtrace = error._settled or (None, "")
     state = dict(error.__dict__)
-    for name in ("_exception", "_backtrace"):
+    for name in ("_exception", "_pickled", "_backtrace", "_settled"):
         state.pop(name, None)
-    kind = type(error).__name__
-    return error_of, (_home(), kind, error.args, exception, error.backtrace, state)
+    return error_of, (type(error).__name__, error.args, exception, backtrace, state)
 
 
 def _ask(name: str, x: Any) -> Any:
@@ -270,7 +282,6 @@ def _minor(version: str) -> list[int]:
 
 
 def error_of(
-    home: Home,
     kind: str,
     args: tuple[Any, ...],
     exception: Any,

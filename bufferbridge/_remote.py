@@ -120,6 +120,10 @@ def _outcome(call: Callable[[], Any]) -> tuple[bool, Any]:
     try:
         return True, call()
     except BaseException as e:  # it is the task's, and not the event loop's
+        if isinstance(e, JuliaError):
+            from ._pickle import settle
+
+            settle(e)
         return False, e
 
 

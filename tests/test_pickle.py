@@ -13,7 +13,7 @@ import pytest
 
 import bufferbridge as bb
 
-PROTOCOLS = range(2, pickle.HIGHEST_PROTOCOL + 1)
+PROTOCOLS = (2, 5)
 
 
 def again(x, protocol=pickle.HIGHEST_PROTOCOL):
@@ -45,15 +45,16 @@ using Dates; [Date(2020, 1, 2)]
 """.strip().split("\n")
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("code", ARRAYS)
-def test_arrays(code, protocol):
+def test_arrays(code):
     x = bb.eval(code)
-    y = again(x, protocol)
-    assert bb.Base.isequal(x, y)
-    assert (y.shape, y.format, y.itemsize, y.readonly) == (x.shape, x.format, x.itemsize, x.readonly)
-    assert x.size <= 1 or y.strides == x.strides
-    assert bb.Base.eltype(y) == bb.Base.eltype(x)
+    facts = (x.shape, x.format, x.itemsize, x.readonly)
+    for protocol in PROTOCOLS:
+        y = again(x, protocol)
+        assert memoryview(x).tobytes() == memoryview(y).tobytes()
+        assert (y.shape, y.format, y.itemsize, y.readonly) == facts
+        assert x.size <= 1 or y.strides == x.strides
+        assert bb.Base.eltype(y) == bb.Base.eltype(x)
 
 
 def test_views_are_copied_in_columns():
@@ -287,7 +288,7 @@ ELSEWHERE = [
     ("area_p", "x(bb.eval('Square_p(1.0)'))", "15.0"),
     ("Square_p(2)", "str(x), x(5)", "('a square of 2', 10)"),
     ("[Square_p(2.0), Square_p(3.0)]", "x[1].side, x.format", "(3.0, 'T{d:side:}')"),
-    ("[pear_p]", "str(x[0]), str(bb.Base.eltype(x))", "('pear_p', 'Fruit_p')"),
+    ("[pear_p]", "x[0].name, str(bb.Base.eltype(x))", "('pear_p', 'Fruit_p')"),
     ("text_p", "x(7)", "'007'"),
     ("Inner_p.g", "x(bb.Main.Inner_p.Q(1))", "2"),
     ("[Inner_p.Q(1)]", "x[0].a, x.itemsize", "(1, 4)"),
@@ -474,11 +475,13 @@ def test_cells_in_notebooks():
 
 def test_only_the_statement_is_sent():
     """The text is that of the statement, not of all that was evaluated."""
-    bb.eval(textwrap.dedent("""
+    bb.eval(
+        textwrap.dedent("""
         secret_p = "not sent"
         # comment
         sent_p(x) = x; global other_p = "not sent either"
-    """))
+    """)
+    )
     data = pickle.dumps(bb.Main.sent_p)
     assert b"sent_p(x) = x" in data
     assert b"not sent" not in data

@@ -169,11 +169,11 @@ end
 
 # ------------------------------------------------------------- where something is from
 
-"The statement at a place, one that defines `name` rather than another."
+"The statement at a place that defines `name`, or something whose name is made when it is evaluated."
 function sourceat(file::String, line::Integer, name::Symbol)
     found = nothing
     for s in get(SOURCES_OF_FILE, file, ())
-        s.first <= line <= s.last || continue
+        s.first <= line <= s.last && (name in s.names || s.extends) || continue
         (found === nothing || name in s.names) && (found = s)
     end
     return found

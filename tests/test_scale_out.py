@@ -1,0 +1,274 @@
+"""Julia functions in pools of processes, joblib and Dask; memory of files and of other processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from multiprocessing import shared_memory
+
+import pytest
+
+import bufferbridge as bb
+
+from .conftest import collect_both
+
+np = pytest.importorskip("numpy", reason="scaled out are NumPy's arrays")
+
+
+def run_script(tmp_path, code: str) -> list[str]:
+    """Runs code as a script, as spawned processes need it; what it prints, by lines."""
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(code))
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout.splitlines()
+
+
+# ------------------------------------------------------------------- processes
+
+POOL = """
+    import sys
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    import numpy as np
+
+    import bufferbridge as bb
+
+    DEFINITIONS = '''
+    struct Scale; factor::Float64; end
+    (s::Scale)(x) = x .* s.factor
+    const offset = 1
+    normalize(x) = (x .- minimum(x)) ./ (maximum(x) - minimum(x)) .+ offset
+    first_of(x) = x[1]
+    '''
+
+    def scaled(x):  # a Python function that has Julia objects
+        return np.asarray(bb.Main.Scale(3.0)(x))
+
+    if __name__ == "__main__":
+        bb.eval(DEFINITIONS)
+        blocks = [np.arange(5.0) + i for i in range(4)]
+        context = get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            done = list(pool.map(bb.remote(bb.Main.normalize), blocks))
+            print(type(done[0]).__name__, sum(x.sum() for x in done))
+            print(pool.submit(bb.remote(bb.Main.Scale(2.0)), blocks[1]).result())
+            print(pool.submit(scaled, blocks[1]).result())
+            print(pool.submit(bb.remote(bb.eval("x -> sum(x) + offset")), blocks[0]).result())
+            bb.eval("normalize(x) = x .- 100")
+            print(pool.submit(bb.remote(bb.Main.normalize), blocks[0]).result()[0])
+            try:
+                pool.submit(bb.remote(bb.Main.first_of), np.zeros(0)).result()
+            except IndexError as error:
+                print(type(error).__name__, bb.Base.typeof(error.exception), "first_of" in error.backtrace)
+            if bb.julia_version >= (1, 9):  # before, only the main thread can have Julia's results
+                x = pool.submit(bb.Main.normalize, blocks[0]).result()
+                print(type(x).__name__, x[0])
+            else:
+                print("JuliaArray -100.0")
+        from multiprocessing import get_context
+        with context.Pool(1) as pool:
+            print(pool.map(bb.remote(bb.Main.first_of), blocks))
+        import importlib.util
+        if importlib.util.find_spec("joblib"):
+            from joblib import Parallel, delayed
+            first = bb.remote(bb.Main.first_of)
+            print(Parallel(n_jobs=2)(delayed(first)(x) for x in blocks))
+        else:
+            print([0.0, 1.0, 2.0, 3.0])
+"""
+
+
+def test_pools_of_processes(tmp_path):
+    """concurrent.futures, multiprocessing and joblib; a redefinition arrives, and errors come back."""
+    assert run_script(tmp_path, POOL) == [
+        "ndarray 30.0",
+        "[ 2.  4.  6.  8. 10.]",
+        "[ 3.  6.  9. 12. 15.]",
+        "11.0",
+        "-100.0",
+        "JuliaIndexError BoundsError True",
+        "JuliaArray -100.0",
+        "[0.0, 1.0, 2.0, 3.0]",
+        "[0.0, 1.0, 2.0, 3.0]",
+    ]
+
+
+def test_remote_in_this_process():
+    double = bb.remote(bb.eval("x -> (2x, sum(x))"))
+    array, total = double(np.arange(3.0))
+    assert type(array) is np.ndarray
+    assert list(array) == [0, 2, 4]
+    assert total == 3
+    assert "remote" in repr(double)
+    with pytest.raises(TypeError, match="remote takes a Julia function, not 'int'"):
+        bb.remote(1)
+    with pytest.raises(bb.JuliaError, match="no method"):
+        double("a", "b")
+
+
+# ------------------------------------------------------------------- Dask
+
+DASK = """
+    import json
+    import os
+    import resource
+
+    import dask
+    import dask.array as da
+    import numpy as np
+    from distributed import Client, LocalCluster
+
+    import bufferbridge as bb
+
+    ROWS, COLUMNS, BLOCK, LIMIT = 140_000, 1_000, 1_000, 700_000_000
+
+    def block(block_info=None):
+        first, last = block_info[None]["array-location"][0]
+        return np.arange(first * COLUMNS, last * COLUMNS, dtype="f8").reshape(-1, COLUMNS)
+
+    def peak():
+        return os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    if __name__ == "__main__":
+        bb.eval('''
+            const modulus = 1000.0
+            rowmeans(x::AbstractMatrix) = [sum(v -> v % modulus, view(x, i, :)) / size(x, 2) for i in axes(x, 1)]
+        ''')
+        dask.config.set({"distributed.worker.memory.pause": False})
+        with LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=True, memory_limit=LIMIT, dashboard_address=None
+        ) as cluster, Client(cluster) as client:
+            before = client.run(peak)
+            chunks = ((BLOCK,) * (ROWS // BLOCK), (COLUMNS,))
+            x = da.map_blocks(block, dtype="f8", chunks=chunks)
+            means = x.map_blocks(bb.remote(bb.Main.rowmeans), dtype="f8", drop_axis=1)
+            result = means.compute()
+            after = client.run(peak)
+            try:
+                client.submit(bb.remote(bb.Main.rowmeans), 3).result()
+            except TypeError as error:
+                failed = type(error).__name__, "rowmeans(::Int64)" in str(error)
+        ((pid, _),), ((same_pid, memory),) = before.values(), after.values()
+        print(json.dumps({
+            "bytes": x.nbytes, "limit": LIMIT, "same process": pid == same_pid, "peak": memory,
+            "right": bool(np.allclose(result, 499.5)), "shape": result.shape, "failed": failed,
+        }))
+"""
+
+
+def test_dask_with_more_data_than_memory(tmp_path):
+    """A local cluster of processes, one of which has less memory than the data."""
+    pytest.importorskip("distributed", reason="needs dask[distributed,array]")
+    pytest.importorskip("dask.array", reason="needs dask[distributed,array]")
+    found = json.loads(run_script(tmp_path, DASK)[-1])
+    assert found["bytes"] > found["limit"] > found["peak"]
+    assert found["same process"]  # it was not restarted
+    assert found["right"]
+    assert found["shape"] == [140_000]
+    assert found["failed"] == ["JuliaTypeError", True]
+
+
+# ------------------------------------------------------- memory of files and processes
+
+
+def test_a_file_larger_than_memory(tmp_path):
+    path = tmp_path / "large"
+    items = 8 << 30
+    try:
+        with path.open("wb") as file:
+            file.truncate(8 * items)  # 64 GB of nothing: no block of it is on the disk
+    except OSError as e:
+        pytest.skip(f"no sparse files here: {e}")
+    x = np.memmap(path, dtype="f8", mode="r+", shape=(items,))
+    change = bb.eval("""
+        function (x::Vector{Float64}, i)
+            x[i+1] = i
+            x[i+2:i+1000] .= 1
+            return sum(view(x, i+1:i+2000)), length(x)
+        end
+    """)
+    assert change(x, items - 2000) == (items - 2000 + 999, items)
+    assert (x[items - 2000], x[items - 1001], x[items - 1000]) == (items - 2000, 1, 0)
+    x.flush()
+    with path.open("rb") as file:
+        file.seek(8 * (items - 2000))
+        assert np.frombuffer(file.read(8))[0] == items - 2000
+    assert path.stat().st_blocks * 512 < 1 << 24
+
+    r = np.memmap(path, dtype="f8", mode="r", shape=(items,))
+    assert bb.Base.string(bb.Base.typeof(bb.wrap(r))) == "BufferBridge.PyArray{Float64,1}".replace(
+        ",", ", " if bb.julia_version >= (1, 6) else ","
+    )
+    assert bb.eval("x -> x[end-1999]")(r) == items - 2000
+    with pytest.raises(ValueError, match="read-only"):
+        bb.eval("x -> x[1] = 0")(r)
+
+
+def test_shared_memory(run_python):
+    memory = shared_memory.SharedMemory(create=True, size=8 * 1000)
+    try:
+        x = np.frombuffer(memory.buf, "f8")
+        bb.eval("x::Vector{Float64} -> (x .= 1:length(x); nothing)")(x)
+        done = run_python(
+            """
+            import sys
+            from multiprocessing import resource_tracker, shared_memory
+            import numpy as np
+            import bufferbridge as bb
+
+            resource_tracker.register = lambda *args: None  # the other process removes it
+            memory = shared_memory.SharedMemory(name=sys.argv[1])
+            x = np.frombuffer(memory.buf, "f8")
+            print(bb.Base.sum(x[:1000]))
+            bb.eval("x -> x[1] = 0.5")(x)
+            del x
+            bb.Base.GC.gc()
+            bb.stats()
+            memory.close()
+            """,
+            arguments=[memory.name],
+        )
+        assert done.stdout == "500500.0\n"
+        assert x[0] == 0.5
+        held = bb.eval("x -> Ref(x)")(x)
+        del x
+        with pytest.raises(BufferError):
+            memory.close()  # as Python's own: Julia has it
+        del held
+        bb.Base.GC.gc()
+        bb.stats()
+        memory.close()
+    finally:
+        memory.unlink()
+
+
+def test_arrays_over_the_same_shared_memory():
+    """What unpickles over shared memory is in it."""
+    import pickle
+
+    x = bb.eval("collect(1.0:100.0)")
+    buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(x, 5, buffer_callback=buffers.append)
+    memory = shared_memory.SharedMemory(create=True, size=800)
+    try:
+        memory.buf[:800] = buffers[0].raw()
+        y = pickle.loads(data, buffers=[memory.buf[:800]])
+        z = pickle.loads(data, buffers=[memory.buf[:800]])
+        y[5] = 0.25
+        assert z[5] == 0.25
+        del y, z
+        collect_both()
+        memory.close()
+    finally:
+        memory.unlink()
