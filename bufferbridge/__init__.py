@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._conversions import conversion, convert, remove_conversion
-    from ._remote import remote
     from ._masked import to_masked
+    from ._remote import remote
     from ._sparse import sparse, to_scipy
 
     Main: JuliaModule
@@ -255,6 +255,10 @@ def __getattr__(name: str) -> Any:
         from ._remote import remote
 
         return remote
+    if name.startswith("Julia"):
+        from . import _errors  # the kinds of JuliaError, by the names that they have in pickles
+
+        return getattr(_errors, name)
     # PEP 562: the modules are there once Julia runs, and asking for one starts it.
     if name in ("Main", "Base", "Core"):
         return getattr(_start.ensure(), name)

@@ -16,6 +16,54 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+class _Thrown:
+    """What an error has of Julia: the exception, and its backtrace or the text of that.
+
+    Its pickle has the exception as a pickle of its own, if it has one, which is opened when it is
+    asked for: so errors that come from other processes need no Julia to arrive, on any thread.
+    """
+
+    __slots__ = ("_exception", "_pickled", "backtrace")
+
+    def __init__(self, exception: Any, backtrace: Any, pickled: bytes | None = None) -> None:
+        self._exception = exception
+        self._pickled = pickled
+        self.backtrace = backtrace
+
+    def exception(self) -> Any:
+        if self._exception is None and self._pickled is not None:
+            import pickle
+
+            self._exception = pickle.loads(self._pickled)
+        return self._exception
+
+    def text(self) -> str:
+        if isinstance(self.backtrace, str):
+            return self.backtrace
+        text: str = _core._session().bridge.backtracetext(self.backtrace)
+        return text.strip("\n")
+
+    def settle(self) -> None:
+        """Take from Julia now what the pickle will have, which may be made on another thread."""
+        if self._pickled is None:
+            import pickle
+
+            try:
+                self._pickled = pickle.dumps(self._exception, 4)
+            except (
+                Exception
+            ):  # whatever it is that it holds: the message and the class say the rest
+                self._pickled = pickle.dumps(None, 4)
+        try:
+            self.backtrace = self.text()
+        except RuntimeError:  # a thread that can't ask Julia
+            self.backtrace = ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.settle()
+        return _Thrown, (None, self.backtrace, self._pickled)
+
+
 class JuliaError(Exception):
     """An exception thrown by Julia code. Its message is what Julia's ``showerror`` prints.
 
@@ -23,37 +71,20 @@ class JuliaError(Exception):
     backtrace: Julia's backtrace as text, computed when it is asked for.
     """
 
-    _exception: Any = None
-    _pickled: bytes | None = None  # the exception of an error from another process
-    _settled: tuple[Any, str] | None = None  # what is pickled for it, once that is known
-    _backtrace: Any = None  # text, if it is from there
+    _julia: _Thrown | None = None
 
     @property
     def exception(self) -> Any:
-        if self._pickled is not None:
-            import pickle
-
-            self._exception, self._pickled = pickle.loads(self._pickled), None
-        return self._exception
+        return None if self._julia is None else self._julia.exception()
 
     @exception.setter
     def exception(self, exception: Any) -> None:
-        self._exception, self._pickled = exception, None
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        from ._pickle import reduce_error
-
-        return reduce_error(self)
+        self._julia = _Thrown(exception, "" if self._julia is None else self._julia.backtrace)
 
     @property
     def backtrace(self) -> str:
         """Julia's backtrace as text, innermost frame first; empty if there is none."""
-        if self._backtrace is None:
-            return ""
-        if isinstance(self._backtrace, str):
-            return self._backtrace
-        text: str = _core._session().bridge.backtracetext(self._backtrace)
-        return text.strip("\n")
+        return "" if self._julia is None else self._julia.text()
 
     def _render_traceback_(self) -> list[str]:
         # IPython asks for it: the traceback with Julia's frames.
@@ -196,6 +227,5 @@ def make_error(kind: int, message: str, exception: Any, backtrace: Any) -> BaseE
     if kind == _STOP_ITERATION:
         return StopIteration()
     error = _KINDS[kind](message)
-    error.exception = exception
-    error._backtrace = backtrace
+    error._julia = _Thrown(exception, backtrace)
     return error

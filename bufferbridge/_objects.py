@@ -153,7 +153,7 @@ for _name, _method in {
     "_repr_mimebundle_": _repr_mimebundle_,
 }.items():
     setattr(JuliaValue, _name, _method)
-JuliaArray.__sizeof__ = _sizeof  # type: ignore[method-assign]
+JuliaArray.__sizeof__ = _sizeof  # type: ignore[assignment,method-assign]
 JuliaFunction.__signature__ = property(_signature)  # type: ignore[attr-defined]
 
 

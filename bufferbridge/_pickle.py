@@ -1,4 +1,4 @@
-"""Julia objects as pickles: what ``__reduce_ex__`` of JuliaValue and JuliaError gives.
+"""Julia objects as pickles: what ``__reduce_ex__`` of JuliaValue gives.
 
 - An array with memory that can be shared is that memory (with protocol 5 a PickleBuffer, which
   callers may transport out of band, without a copy), its format, shape and order, and where the
@@ -12,8 +12,8 @@ To unpickle starts Julia where it does not run, with the options of the process 
 as they name what exists; so it has to be on the main thread (or ``bufferbridge.init`` was called
 there before). As with any pickle, whoever wrote it decides what code runs.
 
-The names and parameters of the functions ``array``, ``module``, ``function``, ``value`` and
-``error`` are in the pickles that exist: they stay.
+The names and parameters of the functions ``array``, ``module``, ``function`` and ``value`` are in
+the pickles that exist: they stay. (JuliaErrors pickle as exceptions do: ``_Thrown`` in _errors.py.)
 """
 
 from __future__ import annotations
@@ -113,33 +113,6 @@ def _reduce_value(x: JuliaValue, protocol: int) -> Reduced:
     header = {"bufferbridge": __version__, "word": word, "code": code}
     buffer = pickle.PickleBuffer(data) if protocol >= 5 else bytes(memoryview(data))
     return value, (_home(), header, buffer, objects, definitions)
-
-
-def settle(error: _errors.JuliaError) -> None:
-    """Take from Julia now what pickling the error will need, maybe on another thread."""
-    if error._settled is not None:
-        return
-    exception: Any = error.exception
-    if isinstance(exception, JuliaValue):
-        try:
-            exception = pickle.dumps(exception, 4)
-        except Exception:  # whatever it is that it holds: the message and the class say the rest
-            exception = None
-    try:
-        backtrace = error.backtrace
-    except RuntimeError:  # a thread that can't ask Julia
-        backtrace = ""
-    error._settled = (exception, backtrace)
-
-
-def reduce_error(error: _errors.JuliaError) -> Reduced:
-    """What pickle is given for a JuliaError; its exception only if that can be pickled."""
-    settle(error)
-    exception, backtrace = error._settled or (None, "")
-    state = dict(error.__dict__)
-    for name in ("_exception", "_pickled", "_backtrace", "_settled"):
-        state.pop(name, None)
-    return error_of, (type(error).__name__, error.args, exception, backtrace, state)
 
 
 def _ask(name: str, x: Any) -> Any:
@@ -279,21 +252,3 @@ def value(
 
 def _minor(version: str) -> list[int]:
     return [int(part) for part in version.split(".")[:2]]
-
-
-def error_of(
-    kind: str,
-    args: tuple[Any, ...],
-    exception: Any,
-    backtrace: str,
-    state: dict[str, Any],
-) -> Any:
-    """A JuliaError. Its exception is unpickled when it is asked for: this needs no Julia."""
-    error = getattr(_errors, kind)(*args)
-    error.__dict__.update(state)
-    if isinstance(exception, bytes):
-        error._pickled = exception
-    else:
-        error.exception = exception
-    error._backtrace = backtrace
-    return error

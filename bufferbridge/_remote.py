@@ -55,16 +55,13 @@ class remote:
         return self._pickled
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        result = _where_julia_is(lambda: self._call(args, kwargs))
-        del args, kwargs
-        _where_julia_is(_collect)
-        return result
+        return _where_julia_is(lambda: self._call(args, kwargs))
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._f is None:
             self._f = pickle.loads(self._pickled)
         result = _for_python(self._f(*args, **kwargs))
-        del args, kwargs
+        _collect()
         return result
 
     def __repr__(self) -> str:
@@ -97,7 +94,7 @@ def _for_python(x: Any) -> Any:
 
 
 def _where_julia_is(call: Callable[[], Any]) -> Any:
-    """Runs `call` here, or on the main thread of a Dask worker if Julia can only be entered there."""
+    """Runs `call` here, or on the main thread of a Dask worker where only that can enter Julia."""
     session = _start.session()
     if _start._on_main_thread() or (session is not None and session.version >= (1, 9)):
         return call()
@@ -120,10 +117,8 @@ def _outcome(call: Callable[[], Any]) -> tuple[bool, Any]:
     try:
         return True, call()
     except BaseException as e:  # it is the task's, and not the event loop's
-        if isinstance(e, JuliaError):
-            from ._pickle import settle
-
-            settle(e)
+        if isinstance(e, JuliaError) and e._julia is not None:
+            e._julia.settle()
         return False, e
 
 

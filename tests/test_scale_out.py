@@ -1,4 +1,4 @@
-"""Julia functions in pools of processes, joblib and Dask; memory of files and of other processes."""
+"""Julia functions in pools, joblib and Dask; memory of files and of other processes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ POOL = """
             try:
                 pool.submit(bb.remote(bb.Main.first_of), np.zeros(0)).result()
             except IndexError as error:
-                print(type(error).__name__, bb.Base.typeof(error.exception), "first_of" in error.backtrace)
+                where = "first_of" in error.backtrace
+                print(type(error).__name__, bb.Base.typeof(error.exception), where)
             if bb.julia_version >= (1, 9):  # before, only the main thread can have Julia's results
                 x = pool.submit(bb.Main.normalize, blocks[0]).result()
                 print(type(x).__name__, x[0])
@@ -90,7 +91,7 @@ POOL = """
 
 
 def test_pools_of_processes(tmp_path):
-    """concurrent.futures, multiprocessing and joblib; a redefinition arrives, and errors come back."""
+    """Of three kinds; a redefinition arrives, and errors come back."""
     assert run_script(tmp_path, POOL) == [
         "ndarray 30.0",
         "[ 2.  4.  6.  8. 10.]",
@@ -143,12 +144,12 @@ DASK = """
     if __name__ == "__main__":
         bb.eval('''
             const modulus = 1000.0
-            rowmeans(x::AbstractMatrix) = [sum(v -> v % modulus, view(x, i, :)) / size(x, 2) for i in axes(x, 1)]
+            rowmean(row) = sum(v -> v % modulus, row) / length(row)
+            rowmeans(x::AbstractMatrix) = [rowmean(view(x, i, :)) for i in axes(x, 1)]
         ''')
         dask.config.set({"distributed.worker.memory.pause": False})
-        with LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=True, memory_limit=LIMIT, dashboard_address=None
-        ) as cluster, Client(cluster) as client:
+        one = dict(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None)
+        with LocalCluster(memory_limit=LIMIT, **one) as cluster, Client(cluster) as client:
             before = client.run(peak)
             chunks = ((BLOCK,) * (ROWS // BLOCK), (COLUMNS,))
             x = da.map_blocks(block, dtype="f8", chunks=chunks)
