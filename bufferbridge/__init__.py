@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ._masked import to_masked
     from ._remote import remote
     from ._sparse import sparse, to_scipy
+    from ._tables import table, to_arrow, to_pandas, to_polars
 
     Main: JuliaModule
     Base: JuliaModule
@@ -80,8 +81,12 @@ __all__ = [
     "remove_conversion",
     "sparse",
     "stats",
+    "table",
     "task",
+    "to_arrow",
     "to_masked",
+    "to_pandas",
+    "to_polars",
     "to_scipy",
     "use_stdin",
     "using",
@@ -259,6 +264,10 @@ def __getattr__(name: str) -> Any:
         from . import _errors  # the kinds of JuliaError, by the names that they have in pickles
 
         return getattr(_errors, name)
+    if name in ("table", "to_arrow", "to_pandas", "to_polars"):
+        from . import _tables
+
+        return getattr(_tables, name)
     # PEP 562: the modules are there once Julia runs, and asking for one starts it.
     if name in ("Main", "Base", "Core"):
         return getattr(_start.ensure(), name)

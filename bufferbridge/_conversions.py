@@ -44,7 +44,7 @@ def find(class_: type) -> Conversion | int | None:
         if conversion is not None:
             break
     else:
-        conversion = _protocols(class_) or None
+        conversion = _by_protocol(class_) or _protocols(class_) or None
     if len(_start.conversions) >= _MANY:
         _start.conversions.clear()
     _start.conversions[class_] = conversion
@@ -66,6 +66,12 @@ def _protocols(class_: type) -> int:
         for name in type.__dict__["__dict__"].__get__(base).keys() & _PROTOCOLS.keys():
             found |= _PROTOCOLS[name]
     return found
+
+
+def _by_protocol(class_: type) -> Conversion | None:
+    from . import _arrow
+
+    return _arrow.argument if _arrow.has_values(class_) else None
 
 
 def _own(class_: type) -> Conversion | None:
@@ -165,7 +171,9 @@ def hint(x: Any) -> str | None:
         return "it is longer than the 292,000 years that fit into Julia's Microsecond"
     if _is_decimal(x):
         return "pass float(x), or bufferbridge.convert(bufferbridge.Base.BigFloat, x)"
-    return None
+    from . import _arrow
+
+    return _arrow.hint(x)
 
 
 # ---------------------------------------------------------------- from Julia

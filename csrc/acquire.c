@@ -51,6 +51,8 @@ void bb_release_now(bb_node *node)
         bb_drop_buffer(b);
     } else if (node->kind == BB_NODE_TENSOR) {
         bb_free_tensor(node);
+    } else if (node->kind == BB_NODE_ARROW) {
+        bb_arrow_release_now(node);
     } else {
         bb_handle *h = (bb_handle *)node;
         bb_link_out(&h->link);

@@ -96,7 +96,7 @@ int bb_kind_store(int kind, char *p, PyObject *value);    /* 1: stored, 0: not h
 /* Julia frees what it holds from finalizers, which run on any thread and without the GIL. They push
  * the node on a list; bb_drain, with the GIL, takes the list and lets go. The node is allocated when
  * the thing is taken, so that a finalizer never allocates. */
-enum { BB_NODE_HANDLE = 0, BB_NODE_BUFFER = 1, BB_NODE_TENSOR = 2 };
+enum { BB_NODE_HANDLE = 0, BB_NODE_BUFFER = 1, BB_NODE_TENSOR = 2, BB_NODE_ARROW = 3 };
 
 typedef struct bb_node {
     struct bb_node *next;
@@ -301,6 +301,14 @@ static inline int bb_is_own_type(PyTypeObject *type)
 }
 
 static inline int bb_is_julia(PyObject *o) { return bb_is_own_type(Py_TYPE(o)); }
+
+/* Arrow's C data interface; see arrow.c. */
+PyObject *bb_arrow_attribute(PyObject *self, void *schema);
+void bb_arrow_release_now(bb_node *node);
+PyObject *bb_py_arrow_export(PyObject *module, PyObject *args);
+PyObject *bb_py_arrow_schema(PyObject *module, PyObject *args);
+PyObject *bb_py_arrow_import(PyObject *module, PyObject *args);
+PyObject *bb_py_arrow_stream(PyObject *module, PyObject *capsule);
 
 /* Of the operators, with {0, NULL} at the end; see numbers.c. */
 extern const PyType_Slot bb_number_slots[];

@@ -27,6 +27,7 @@ SOURCES = [
     "abi",
     "acquire",
     "api",
+    "arrow",
     "borrow",
     "call",
     "dlpack",

@@ -456,6 +456,8 @@ static PyGetSetDef getset[] = {
     ATTRIBUTE("format", FORMAT, "The item's format, in the language of struct and PEP 3118."),
     ATTRIBUTE("readonly", READONLY_, "Whether the memory may not be written."),
     ATTRIBUTE("_address", ADDRESS, "Address of the first item."),
+    {"__arrow_c_array__", bb_arrow_attribute, NULL, "The memory as an Arrow array; see arrow.c.", NULL},
+    {"__arrow_c_schema__", bb_arrow_attribute, NULL, "Arrow's type of the elements.", "schema"},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -28,16 +28,42 @@ int bb_acquire_for_wrapping(PyObject *o, bb_value *buffer)
     return 0;
 }
 
+/* New: what has the memory of an object that exports none itself (Arrow's arrays, pandas' Series): a JuliaArray or an
+ * exporter; or NotImplemented. */
+static PyObject *wrap_otherwise(PyObject *o)
+{
+    PyObject *started = PyObject_CallNoArgs(bb.start), *module, *r;
+    if (started == NULL)
+        return NULL;
+    Py_DECREF(started);
+    if ((module = PyImport_ImportModule("bufferbridge._arrow")) == NULL)
+        return NULL;
+    r = PyObject_CallMethod(module, "wrap", "O", o);
+    Py_DECREF(module);
+    return r;
+}
+
 static PyObject *py_wrap(PyObject *Py_UNUSED(module), PyObject *o)
 {
     bb_value buffer, arg, out;
-    PyObject *result = NULL;
+    PyObject *result = NULL, *other = NULL;
     int masked = bb_is_masked(o);
 
     if (masked != 0)
         return masked < 0 ? NULL : bb_wrap_masked(o);
-    if (bb_acquire_for_wrapping(o, &buffer) < 0)
+    if (!PyObject_CheckBuffer(o)) {
+        if ((other = wrap_otherwise(o)) == NULL || bb_is_julia(other))
+            return other;
+        if (other == Py_NotImplemented)
+            Py_CLEAR(other);
+        else
+            o = other; /* what has the memory */
+    }
+    if (bb_acquire_for_wrapping(o, &buffer) < 0) {
+        Py_XDECREF(other);
         return NULL;
+    }
+    Py_XDECREF(other);
     arg = (bb_value){.tag = BB_INT, .a.i = (int64_t)(intptr_t)&buffer};
     if (bb_call_helper(BB_H_WRAP, &arg, 1, &out) == 0)
         result = bb_to_python(&out);
@@ -188,6 +214,10 @@ static PyMethodDef functions[] = {
      "exports, the live Py_buffers of JuliaArrays. Zero-cost counters; what Julia has finalized is\n"
      "let go first."},
     {"_check_interpreter", py_check_interpreter, METH_NOARGS, NULL},
+    {"_arrow_export", bb_py_arrow_export, METH_VARARGS, NULL},
+    {"_arrow_schema", bb_py_arrow_schema, METH_VARARGS, NULL},
+    {"_arrow_import", bb_py_arrow_import, METH_VARARGS, NULL},
+    {"_arrow_stream", bb_py_arrow_stream, METH_O, NULL},
     {"_attend", py_attend, METH_NOARGS, NULL},
     {"_borrow", bb_py_borrow, METH_O, NULL},
     {"_end_borrow", bb_py_end_borrow, METH_O, NULL},

@@ -44,6 +44,15 @@ def test_terrain(tmp_path: Path) -> None:
     assert picture.stat().st_size > 50_000
 
 
+def test_tanks(tmp_path: Path) -> None:
+    pytest.importorskip("pandas", reason="the tanks example has a pandas frame")
+    pytest.importorskip("polars", reason="the tanks example has a polars frame")
+    output = run("tanks.py", tmp_path, "--rows", "5000")
+    assert "5000 rows, 200 tanks" in output
+    assert "Julia over the polars frame" in output
+    assert output.endswith("at the end: 0 exports\n")
+
+
 def test_stars(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the stars example draws with matplotlib")
     picture = tmp_path / "pictures" / "stars.png"

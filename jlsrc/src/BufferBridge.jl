@@ -44,6 +44,8 @@ The files, in the order in which they build on each other:
 | `assign.jl`     | assignment to its items, from any value of Python's                   |
 | `masked.jl`     | values and a mask that says which are missing: `MaskedArray`         |
 | `sparse.jl`     | sparse matrices                                                     |
+| `arrow.jl`      | Arrow's arrays, both ways                                            |
+| `tables.jl`     | tables as NamedTuples of vectors, both ways                           |
 | `dtypes.jl`     | NumPy's dtypes of memory that no format describes                     |
 | `slots.jl`      | attributes, display, comparison and iteration of Julia objects        |
 | `operators.jl`  | their operators and numbers                                         |
@@ -104,6 +106,8 @@ include("items.jl")
 include("assign.jl")
 include("masked.jl")
 include("sparse.jl")
+include("arrow.jl")
+include("tables.jl")
 include("dtypes.jl")
 include("slots.jl")
 include("operators.jl")
