@@ -130,7 +130,8 @@ def wrap(obj: Any) -> Any:
         series = _values(obj)
         if series is not NotImplemented:
             return series
-        if not _defines(type(obj), "__arrow_c_array__", "__arrow_c_stream__"):
+        names = ("__arrow_c_array__", "__arrow_c_stream__")
+        if _defines(type(obj), *_INTERFACES) or not _defines(type(obj), *names):
             return NotImplemented
         return from_object(obj)
     except Unsupported as e:
@@ -144,10 +145,14 @@ def wrap(obj: Any) -> Any:
 _SERIES = (("polars", "Series"), ("pyarrow", "ChunkedArray"), ("pandas", "Series"))
 
 
+# Memory of any number of dimensions: what of it is Arrow's is the poorer view (PIL's images).
+_INTERFACES = ("__array_interface__", "__array_struct__")
+
+
 def has_values(class_: type) -> bool:
     """Whether instances of a class may go to Julia as their values."""
     mro = type.__dict__["__mro__"].__get__(class_)
-    return _defines(class_, "__arrow_c_array__") or any(
+    return (_defines(class_, "__arrow_c_array__") and not _defines(class_, *_INTERFACES)) or any(
         getattr(sys.modules.get(module), name, None) in mro for module, name in _SERIES
     )
 

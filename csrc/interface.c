@@ -218,6 +218,11 @@ int bb_acquire_struct(PyObject *o, PyObject *capsule, bb_value *v)
                      "has no shape, or not 0 to 64 axes (%d)", bb_type_name(Py_TYPE(o)), s->two, s->nd);
         return -1;
     }
+    if ((s->typekind == 'M' || s->typekind == 'm') && !(s->flags & HAS_DESCR)) {
+        PyErr_Format(PyExc_TypeError, "the __array_struct__ of '%.200s' has times and not their unit, which an "
+                     "__array_interface__ would tell", bb_type_name(Py_TYPE(o)));
+        return -1;
+    }
     if ((b = bb_new_buffer(s->nd)) == NULL)
         return -1;
     b->ndim = s->nd;
