@@ -10,10 +10,10 @@
  * end nobody empties it; the process is about to end, and has its memory until then. A capsule that nobody consumed
  * calls the deleter when it dies.
  *
- * In. The tensor that a capsule has is taken, which its new name says ("used_..."), only when nothing is left
- * that could refuse it but what releases it again. From then on a capsule of our own has it, in the bb_buffer's `keep`: it goes when
- * the buffer is released, from the same list and with the GIL, and calls the deleter then, which may be
- * Python's. Not before, and not twice. Everything that the tensor says is checked against itself; whether the
+ * In. The tensor that a capsule has is taken, which its new name says ("used_..."), after it was checked. From then
+ * on a capsule of our own has it, in the bb_buffer's `keep`: it goes when the buffer is released, from the same list
+ * and with the GIL, or at once if something fails still, and calls the deleter then, which may be Python's. Not
+ * before, and not twice. Everything that the tensor says is checked against itself; whether the
  * memory is there is believed, as of any exporter in C. */
 #include "bufferbridge.h"
 #include <stddef.h>
@@ -605,6 +605,8 @@ static int acquire_tensor(PyObject *x, PyObject *dl_device, int copy, bb_value *
 
     if (PyCapsule_CheckExact(x))
         return take(x, x, copy == 0 ? 0 : -1, v);
+    if (bb_refuse_masked(x) < 0)
+        return -1; /* what it exports has no mask */
     method = PyType_Check(x) ? NULL : PyObject_GetAttrString(x, "__dlpack__");
     if (method == NULL) {
         if (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_AttributeError))

@@ -671,6 +671,11 @@ def test_what_is_no_producer():
         bb.from_dlpack(np.zeros(1), device=(2, 0))
 
 
+def test_masked_arrays_are_no_tensors():
+    with pytest.raises(TypeError, match="mask"):
+        bb.from_dlpack(np.ma.array([1.0, 2.0], mask=[True, False]))
+
+
 def test_classes_are_no_tensors():
     assert "PyFunction" in type_of(Producer)
     with pytest.raises(TypeError, match="no memory to share"):
