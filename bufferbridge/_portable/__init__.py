@@ -32,6 +32,7 @@ def install(namespace: dict[str, Any]) -> tuple[Any, Any]:
         namespace[class_.__name__] = class_
     namespace.update(
         wrap=_arrays.wrap,
+        from_dlpack=_unsupported.from_dlpack,
         stats=_boot.stats,
         _attend=_nothing,
         _borrow=_unsupported.borrow,

@@ -15,6 +15,11 @@ def borrow(obj: Any) -> Any:
     raise _refuse("bb.borrow (pass the object itself, or bb.wrap(obj))")
 
 
+def from_dlpack(x: Any, /, *, device: Any = None, copy: Any = None) -> Any:
+    """bb.from_dlpack: not here."""
+    raise _refuse("bb.from_dlpack (pass numpy.from_dlpack(x))")
+
+
 def held() -> Any:
     raise _refuse("bb.stats(detail=True)")
 

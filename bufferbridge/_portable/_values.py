@@ -113,7 +113,7 @@ def _from_converted(o: Any, class_: type, v: Any) -> bool:
         return False
     except KeyError:
         f = hooks["find_conversion"](class_)
-    if f is None:
+    if f is None or isinstance(f, int):  # protocols of the class, which _buffers looks for itself
         return False
     replacement = f(o)
     if replacement is NotImplemented:
