@@ -33,6 +33,7 @@ _NUMBERS = {
 }
 _POINTER_SIZE = struct.calcsize("P")
 _TYPESTR = re.compile(r"([<>=|])([a-zA-Z])(\d+|(?<=O))(\[.*\])?")
+_UNIT = re.compile(r"\[\d*([YMWDhms]|[munpfa]s)\]")
 _MAX_CACHED = 1024
 
 
@@ -159,7 +160,7 @@ def _of_typestr(order: str, kind: str, size: int, where: str, unit: str = "") ->
         return "^O"
     if (kind, size) in (("f", 16), ("c", 32)):
         return mark + ("g" if kind == "f" else "Zg")
-    if kind in "Mm" and size == 8:
+    if kind in "Mm" and size == 8 and (not unit or _UNIT.fullmatch(unit)):
         return mark + kind + (unit or "[generic]")
     raise TypeError(
         f"elements {where} of type '{kind}{size}{unit}' can't be shared with Julia; "

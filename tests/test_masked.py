@@ -49,7 +49,7 @@ class TestToJulia:
         back = bb.to_masked(x)
         assert shares(back, m)
         assert back.dtype == m.dtype
-        assert back.data.strides == m.data.strides or m.size < 2
+        assert back.data.strides == m.data.strides or m.size < 2 or 1 in m.shape
         run("x -> (x[end] = missing; nothing)", m)
         assert m.mask.flat[-1]
         run("x -> (x[end] = x.data[end]; nothing)", m)

@@ -1466,3 +1466,12 @@ def test_scalars_leave_no_buffers_behind():
         assert bb.Base.identity(record) == (1, 2.0)
         bb.Base.identity(np.longdouble(1))
     assert collect_both()["pinned_buffers"] <= before
+
+
+def test_recordarrays_keep_the_memory_of_julias_arrays():
+    """Not only as long as the array that they were made of: Julia drops finalizers without effect."""
+    code = "BufferBridge.recordarray(KeptPoint, [(x = float(i), n = i) for i in 1:10^5])"
+    a = np.asarray(bb.eval(f"struct KeptPoint; x::Float64; n::Int; end; (() -> {code})()"))
+    for _ in range(3):
+        bb.eval("GC.gc(); zeros(Int, 2 * 10^5); nothing")
+    assert a["n"].sum() == a["x"].sum() == 5000050000

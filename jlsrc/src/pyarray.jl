@@ -196,7 +196,9 @@ memorylike(v::Base.ReinterpretArray, n) = reinterpret(UInt8, memorylike(parent(v
 struct Keep
     x::Any
 end
-(::Keep)(_) = nothing
+# It has an effect: a finalizer without any is not even registered from Julia 1.9 on, once that is compiled.
+(::Keep)(_) = (KEPT[] += 1; nothing)
+const KEPT = Ref(0)
 
 @noinline throwobjects() = throw(ArgumentError(
     "memory with references to Python objects can't be copied as it is; copy(x) makes an Array of them"))
