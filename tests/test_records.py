@@ -1469,7 +1469,7 @@ def test_scalars_leave_no_buffers_behind():
 
 
 def test_recordarrays_keep_the_memory_of_julias_arrays():
-    """Not only as long as the array that they were made of: Julia drops finalizers without effect."""
+    """Also where nothing else does: Julia drops finalizers that have no effect."""
     code = "BufferBridge.recordarray(KeptPoint, [(x = float(i), n = i) for i in 1:10^5])"
     a = np.asarray(bb.eval(f"struct KeptPoint; x::Float64; n::Int; end; (() -> {code})()"))
     for _ in range(3):
