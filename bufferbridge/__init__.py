@@ -263,7 +263,8 @@ def __getattr__(name: str) -> Any:
     if name.startswith("Julia"):
         from . import _errors  # the kinds of JuliaError, by the names that they have in pickles
 
-        return getattr(_errors, name)
+        if hasattr(_errors, name):
+            return getattr(_errors, name)
     if name in ("table", "to_arrow", "to_pandas", "to_polars"):
         from . import _tables
 

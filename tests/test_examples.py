@@ -100,3 +100,10 @@ def test_scipy_drives(tmp_path: Path) -> None:
     assert output.count("no copies") == 4
     assert "the same path" in output
     assert "an error in the function: BoundsError" in output
+
+
+def test_dask_blocks(tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="the example runs on dask[distributed,array]")
+    output = run("dask_blocks.py", tmp_path, "--gigabytes", "0.05", "--workers", "1")
+    assert "0.0 GB in 6 blocks" in output
+    assert output.endswith("\nas expected\n")
