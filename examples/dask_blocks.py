@@ -1,8 +1,8 @@
 """Julia on the blocks of a Dask array that is larger than the workers' memory.
 
-Each row of the array is the path of a damped oscillator, made block by block. A Julia function counts
-how often each path crosses zero; the blocks are NumPy's arrays, which Julia sees in place, in as many
-processes as there are workers. Needs dask[distributed,array].
+Each row of the array is the path of a damped oscillator, made block by block. A Julia function
+counts how often each path crosses zero; the blocks are NumPy's arrays, which Julia sees in place,
+in as many processes as there are workers. Needs dask[distributed,array].
 
     python examples/dask_blocks.py [--gigabytes 2] [--workers 2]
 """
@@ -23,7 +23,7 @@ TIMES, BLOCK, LIMIT = 1000, 1000, 700_000_000
 
 JULIA = """
 crossings(path) = count(k -> path[k] * path[k+1] < 0, 1:length(path)-1)
-crossings_of_rows(paths::AbstractMatrix{Float64}) = [crossings(view(paths, i, :)) for i in axes(paths, 1)]
+crossings_of_rows(x::AbstractMatrix{Float64}) = [crossings(view(x, i, :)) for i in axes(x, 1)]
 """
 
 
