@@ -163,3 +163,10 @@ end
 # of many items is compiled item by item, and too many crash the compiler; later it is compiled as memory.
 const MAX_TUPLE = VERSION >= v"1.10.0-DEV" ? 1 << 13 : 1 << 10
 const MAX_LEAVES = VERSION >= v"1.10.0-DEV" ? 1 << 20 : 1 << 10
+
+# The methods of a type of functions, of which there need be no instance.
+@static if VERSION >= v"1.7.0-DEV"
+    methodsof(T::DataType) = Method[m.method for m in something(Base._methods_by_ftype(Tuple{T,Vararg{Any}}, -1, Base.get_world_counter()), ())]
+else
+    methodsof(T::DataType) = Method[m for m in Base.MethodList(T.name.mt) if m isa Method]
+end

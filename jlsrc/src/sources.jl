@@ -399,8 +399,6 @@ function isinnerfunction(T::DataType)
            getfield(Main, nameof(T.instance)) !== T.instance
 end
 
-methodsof(T::DataType) = [m for m in Base.MethodList(T.name.mt) if m isa Method]
-
 # ------------------------------------------------------------- in the other process
 
 """
