@@ -382,6 +382,21 @@ def check_a_vector_keeps_its_size():
         bb.Base.sum(part)
     assert "JuliaArray" in repr(part)
 
+    class Resizes(int):
+        pass
+
+    z = bb.eval("collect(1.0:10000)")
+    part = z[5000:]
+
+    @bb.conversion(Resizes)
+    def resize(_x):
+        bb.Base.resize_b(z, 10)
+        return NotImplemented
+
+    with raises(BufferError, "resized"):  # it fits when the first argument is looked at
+        bb.eval("(a, i) -> sum(a)")(part, Resizes(3))
+    bb.remove_conversion(Resizes)
+
 
 def check_python_memory_that_moves():
     keep = bb.eval("x -> (global portable_moving = x; nothing)")

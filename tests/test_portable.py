@@ -6,6 +6,7 @@ portable.py has the checks, which need nothing but bufferbridge, and is run once
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -138,9 +139,50 @@ def test_a_process_from_start_to_end(python):
     assert "view [1.0, 2.0]" in done.stdout
 
 
+def fields(header: str, struct: str, last: str) -> list[str]:
+    """The names of a struct's fields in C's declarations, up to `last`."""
+    header = re.sub(r"/\*.*?\*/", "", header, flags=re.S)
+    body = re.search(r"typedef struct (?:\w+ )?\{([^}]*)\} " + struct + ";", header)
+    assert body, struct
+    names: list[str] = []
+    for declaration in body[1].split(";"):
+        names += re.findall(r"(\w+)(?:\[\w*\])?\s*(?:,|$)", declaration.strip())
+    return names[: names.index(last) + 1]
+
+
+def test_structs_are_those_of_the_c_layer():
+    from bufferbridge._portable import _memory
+
+    header = (ROOT / "csrc" / "bufferbridge.h").read_text(encoding="utf-8")
+    tags = re.search(r"enum bb_tag \{(.*?)\};", header, re.S)
+    assert tags
+    for name, number in re.findall(r"BB_(\w+) = (\d+)", tags[1]):
+        assert getattr(_memory, name, int(number)) == int(number), name
+    for struct, last in (("bb_state", "layout"), ("bb_layout", "strides"), ("bb_buffer", "object")):
+        ours = [name for name, _ in _memory.ffi.typeof(struct).fields]
+        theirs = fields(header, struct, last)
+        if theirs[0] == "node":
+            theirs[:1] = ["next", "is_buffer"]
+        assert ours == theirs, struct
+
+
+def test_all_that_julia_may_call_is_there():
+    from bufferbridge._portable import _api, _boot
+
+    names = re.findall(
+        r":(\w+)",
+        re.search(r"const API_NAMES = \((.*?)\n\n", (ROOT / "jlsrc/src/wire.jl").read_text(), re.S)[
+            1
+        ],
+    )
+    missing = set(names) - set(_api.functions) - set(_boot._NATIVE)
+    assert len(names) > 50 and not missing
+
+
 def test_cpython_takes_its_c_module():
     from bufferbridge import _core
 
     if sys.implementation.name == "cpython" and not os.environ.get("BUFFERBRIDGE_PORTABLE"):
-        assert "bufferbridge._portable" not in sys.modules
+        code = "import sys, bufferbridge; assert 'bufferbridge._portable' not in sys.modules"
+        run(([sys.executable], {**os.environ, "PYTHONPATH": str(ROOT)}), code)
         assert _core._exporter is memoryview

@@ -549,8 +549,19 @@ for _name in ("set_waker", "set_idle", "set_take_over", "loan_hold", "loan_relea
 
 @_api("p:p")
 def find(name: int) -> int:
-    """The address of a function for Julia, by its name; 0 if there is none."""
-    f = functions.get(ffi.string(ffi.cast("char *", name)).decode())
+    """The address of a function for Julia, by its name."""
+    text = ffi.string(ffi.cast("char *", name)).decode()
+    f = functions.get(text)
+    if f is None:
+        f = functions[text] = _missing(text)
     if isinstance(f, tuple):
         f = f[0]
-    return 0 if f is None else int(ffi.cast("uintptr_t", f))
+    return int(ffi.cast("uintptr_t", f))
+
+
+def _missing(name: str) -> Any:
+    # Whatever its result is, 0 does no harm, and the exception comes out when the call is over.
+    def missing() -> int:
+        raise NotImplementedError(f"this needs bufferbridge's C module ({name}): use CPython")
+
+    return ffi.callback("int64_t(void)", missing, error=0, onerror=refs.escaped)

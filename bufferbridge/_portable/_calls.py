@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 freed: deque[int] = deque()  # root slots whose Python objects have died; any thread appends
 _pool: list[Any] = []  # memory for the values of calls
 _POOLED = 9
+_PLAIN = frozenset((int, float, bool, complex, str, type(None)))  # to convert them runs no code
 _numbers: dict[str, int] = {}  # helpers of Julia's
 
 
@@ -62,18 +63,28 @@ def call(f: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) ->
     n = len(args)
     values = _pool.pop() if n < _POOLED and _pool else ffi.new("bb_value[]", max(n + 1, _POOLED))
     made = 0
+    plain = True
+    depth = state.depth
     try:
         for o in args:
             _values.from_python(o, values[made])
             made += 1
+            plain = plain and (type(o) in _PLAIN or isinstance(o, _values.julia_value))
+        if not plain:
+            # Converting an argument may have run code that resizes a Vector of which one before it
+            # is a view.
+            for o in args:
+                if isinstance(o, _values.julia_value):
+                    o.__current__()
         result = values[n]
         result.owner = 0
         if _buffers.watched and f != _numbers.get("setattr"):
             _buffers.check()  # not where a name in Julia may let go of what has moved
-        state.depth += 1
-        failed = bridge.entry(f, values, n, names, values + n, state.depth)
+        state.depth = depth + 1
+        failed = bridge.entry(f, values, n, names, values + n, depth + 1)
         out = None if failed else _values.to_python(result)
     finally:
+        state.depth = depth  # also if an interrupt came just before the entry
         for i in range(made):
             v = values[i]
             if v.owner or v.tag in (BUFFER, ITEM):

@@ -128,7 +128,7 @@ class JuliaValue:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError(
-            f"cannot pickle '{type(self).__name__}' object: on PyPy Julia objects don't pickle"
+            f"cannot pickle '{type(self).__name__}' object: pickle a copy, such as dict(d)"
         )
 
     def __pow__(self, other: Any, modulus: Any = None) -> Any:
