@@ -345,7 +345,7 @@ def check_lifetimes():
 
 def check_nothing_is_left_behind():
     def use():
-        for i in range(30):
+        for i in range(10):
             x = bb.eval("[1.0]")
             bb.eval("(f, a, b) -> f(a)")(lambda y: {"a": [y]}, b"abc", "text")
             bb.eval("(o, s) -> (o, [o], s)")(object(), "x" * i)

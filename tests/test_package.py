@@ -81,9 +81,9 @@ def wheel(built) -> Path:
 def test_the_wheel_carries_what_it_needs(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert "bufferbridge/py.typed" in names
-    assert "bufferbridge/_core.pyi" in names
+    assert {"bufferbridge/_core.pyi", "bufferbridge/_portable/__init__.py"} <= names
     assert {"bufferbridge/jl/__init__.py", "bufferbridge/jl/__init__.pyi"} <= names
-    scripts = {"Project.toml", "image.jl", "instantiate.jl"}
+    scripts = {"Project.toml", "image.jl", "instantiate.jl", "portable.jl"}
     assert {f"bufferbridge/jlsrc/{name}" for name in scripts} <= names
     sources = {f"bufferbridge/jlsrc/src/{p.name}" for p in (ROOT / "jlsrc" / "src").iterdir()}
     assert sources <= names
