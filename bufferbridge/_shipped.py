@@ -120,14 +120,14 @@ class _Exports:
         if self.names is None:
             name = self.module.__name__
             julia = self.julia.load(name)
-            names = list(_start.ensure().bridge.typedexports(julia))
-            for export in names:
+            exports = list(_start.ensure().bridge.typedexports(julia))
+            for export in exports:
                 function = getattr(julia, export)
                 function.__module__ = name  # where pickle looks for it
                 self.module.__dict__.setdefault(export, function)
             self.module.__dict__["__julia__"] = julia
             names[self.julia.uuid.lower()] = name
-            self.names = names
+            self.names = exports
         return self.names
 
     def getattr(self, name: str) -> Any:
