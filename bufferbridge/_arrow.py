@@ -25,8 +25,26 @@ if TYPE_CHECKING:
 # One buffer of these formats is all there is to an array without nulls.
 _NUMBERS = frozenset("cCsSiIlLefg")
 _OTHERS = frozenset(
-    ("b", "n", "u", "U", "z", "Z", "vu", "vz", "tdD", "tdm", "tts", "ttm", "ttu", "ttn")
-    + ("tDs", "tDm", "tDu", "tDn")
+    [
+        "b",
+        "n",
+        "u",
+        "U",
+        "z",
+        "Z",
+        "vu",
+        "vz",
+        "tdD",
+        "tdm",
+        "tts",
+        "ttm",
+        "ttu",
+        "ttn",
+        "tDs",
+        "tDm",
+        "tDu",
+        "tDn",
+    ]
 )
 _TIMESTAMPS = ("tss:", "tsm:", "tsu:", "tsn:")  # followed by a time zone
 
