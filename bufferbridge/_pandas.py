@@ -34,6 +34,8 @@ def values(series: Any) -> Any:
         return array.asi8.view(f"M8[{dtype.unit}]")
     if kind in ("ArrowStringArray", "ArrowExtensionArray", "ArrowStringArrayNumpySemantics"):
         return _arrow.from_object(array.__arrow_array__())
+    if kind in ("StringArray", "StringArrayNumpySemantics"):  # Python's own str objects
+        return series.to_numpy()
     if kind == "Categorical":
         remedy = "pass x.cat.codes (and x.cat.categories), or x.astype(str)"
     elif kind in ("PeriodArray", "PeriodIndex"):

@@ -226,8 +226,9 @@ def test_names(julia):
 def test_empty_tables(julia):
     assert julia.isnamed(bb.table(pd.DataFrame()))
     assert julia.isnamed(bb.table({}))
+    text = pd.ArrowDtype(pa.string())
     for empty in (
-        pd.DataFrame({"a": [1.0], "s": ["x"]})[:0],
+        pd.DataFrame({"a": [1.0], "s": pd.array(["x"], text)})[:0],
         pl.DataFrame({"a": [1.0], "s": ["x"]})[:0],
         pl.DataFrame(schema={"a": pl.Float64, "s": pl.String}),
         pa.table({"a": [1.0], "s": ["x"]})[:0],
@@ -257,7 +258,8 @@ def test_series_are_their_values(julia):
     assert julia.total(series) == 6
     assert bb.wrap(series)._address == address(series)
     assert julia.total(series[::2]) == 4
-    assert julia.anytype(pd.Series(["a", None])) == "Union{Missing, String}"
+    text = pd.Series(["a", None], dtype=pd.ArrowDtype(pa.string()))
+    assert julia.anytype(text) == "Union{Missing, String}"
     assert bb.Base.sum(pl.Series([1, 2])) == 3
     nothing = bb.wrap(pd.Series([], dtype="f8"))
     assert nothing.shape == (0,)
