@@ -16,8 +16,8 @@ if sys.implementation.name == "cpython" and not os.environ.get("BUFFERBRIDGE_POR
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         # A free-threaded Python has taken it back for _native, unless it was told never to.
         raise ImportError(
-            "bufferbridge needs Python's GIL, which PYTHON_GIL=0 or -X gil=0 keeps off: start Python "
-            "without that, and the GIL is enabled when bufferbridge is imported"
+            "bufferbridge needs Python's GIL, which PYTHON_GIL=0 or -X gil=0 keeps off: start "
+            "Python without that, and the GIL is enabled when bufferbridge is imported"
         )
     if lib.bb_install(id(globals())) != 0:
         raise ImportError("bufferbridge's C layer could not be set up")

@@ -225,7 +225,7 @@ def test_exit_codes(run_python, code, expected):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it is about Debian's libunwind")
 def test_cxx_exceptions_of_libraries_that_are_loaded_later(run_python):
-    # They abort the process if one half of them is libgcc's and the other half is that of a libunwind.
+    # They abort the process if one half of them is libgcc's and the other half a libunwind's.
     done = run_python(
         """
         import ctypes, os

@@ -143,7 +143,8 @@ def test_redirection_in_julia(capsys, tmp_path):
 
 
 def test_compiling_a_package_leaves_pipes_as_they_are(run_python, tmp_path):
-    # Julia 1.5 hands stdout on to the process that compiles, whose libuv makes it non-blocking: for all who have it.
+    # Julia 1.5 hands stdout on to the process that compiles, whose libuv makes it non-blocking for
+    # all who have it.
     package = tmp_path / "Quiet.jl" / "src"
     package.mkdir(parents=True)
     package.joinpath("Quiet.jl").write_text("module Quiet\nend\n")

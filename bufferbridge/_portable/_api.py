@@ -8,6 +8,7 @@ or -1), and the exception waits to be fetched: an interrupt too, wherever it com
 from __future__ import annotations
 
 import operator
+import os
 import sys
 from contextlib import suppress
 
@@ -536,6 +537,17 @@ def set_runtime(name: int, f: int) -> int:
 @_api("d:")
 def check_signals() -> int:
     return 0
+
+
+# Of stdin, stdout and stderr those that are to stay blocking: libuv makes pipes non-blocking.
+blocking: list[int] = []
+
+
+@_api("v:")
+def keep_descriptors() -> None:
+    for fd in blocking:
+        with suppress(OSError):
+            os.set_blocking(fd, True)
 
 
 @_api("v:p")

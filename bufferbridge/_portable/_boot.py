@@ -52,6 +52,7 @@ _NATIVE = (
 _FAULTS = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGUSR2", "SIGKILL", "SIGSTOP")
 
 _library: Any = None
+_libraries: list[Any] = []  # those that stay loaded besides
 _runs: Any = None
 
 
@@ -62,7 +63,7 @@ class _Process:
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         kept = {getattr(signal, name) for name in _FAULTS}
         self._handlers = {s: signal.getsignal(s) for s in signal.valid_signals() if s not in kept}
-        self._blocking = {fd: _blocking(fd) for fd in range(3)}
+        _api.blocking[:] = filter(_blocking, range(3))
 
     def restore(self) -> None:
         for number, handler in self._handlers.items():
@@ -70,16 +71,14 @@ class _Process:
                 with suppress(OSError, ValueError):  # some can't be set
                     signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-        for fd, blocking in self._blocking.items():
-            if blocking is not None:
-                os.set_blocking(fd, blocking)
+        _api.keep_descriptors()
 
 
-def _blocking(fd: int) -> bool | None:
+def _blocking(fd: int) -> bool:
     try:
         return os.get_blocking(fd)
     except OSError:
-        return None
+        return False
 
 
 def _global(module: Any, name: str) -> Any:
@@ -189,6 +188,10 @@ def _boot(
     facts: Any,
 ) -> None:
     global _library
+    folder = os.path.dirname(os.fsdecode(libjulia))
+    if not os.path.exists(f"{folder}/julia/libgcc_s.so.1"):  # see keep_libgcc_first in csrc/state.c
+        with suppress(OSError):
+            _libraries.append(ffi.dlopen("libgcc_s.so.1", ffi.RTLD_NOW | ffi.RTLD_GLOBAL))
     _library = ffi.dlopen(os.fsdecode(libjulia), ffi.RTLD_NOW | ffi.RTLD_GLOBAL)
     try:
         init = _library.jl_init_with_image
@@ -200,6 +203,7 @@ def _boot(
     before.restore()
     bridge.main_thread = get_ident()
     module = _load_package(package, uuid)
+    _api.keep_descriptors()  # a process may have compiled it
     bridge.module = int(ffi.cast("uintptr_t", module))
     bridge.lookup = _lookup
     _connect(module, package, facts)

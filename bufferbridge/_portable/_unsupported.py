@@ -20,6 +20,10 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: Any = None) -> Any:
     raise _refuse("bb.from_dlpack (pass numpy.from_dlpack(x))")
 
 
+def arrow(*_args: Any) -> Any:
+    raise _refuse("Arrow arrays (pass x.to_numpy())")
+
+
 def held() -> Any:
     raise _refuse("bb.stats(detail=True)")
 
