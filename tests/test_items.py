@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import itertools
 import math
+import operator
 import sys
 import weakref
 
@@ -834,3 +835,13 @@ def test_python_memory_is_never_resized():
         push(x, 1.0)
     assert x.ctypes.data == before
     assert x.tolist() == [0.0, 1.0, 2.0]
+
+
+def test_an_array_is_no_index():
+    """Whatever is in it, as NumPy's arrays; and NumPy, which asks, indexes with its items."""
+    x = bb.eval("[1, 2]")
+    with pytest.raises(TypeError, match="can't be used as an index"):
+        operator.index(x)
+    with pytest.raises(IndexError, match=r"bufferbridge\.JuliaArray"):
+        x[x]
+    assert np.arange(5.0)[x].tolist() == [1.0, 2.0]
