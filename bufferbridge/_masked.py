@@ -54,10 +54,11 @@ def to_masked(x: JuliaArray) -> np.ma.MaskedArray[Any, Any]:
 
     The data share Julia's memory. The mask does too where the array came from Python (a masked
     array, or a column with a mask), and the fill value and hardness are that array's then. Of
-    Julia's own ``Array{Union{T,Missing}}`` the mask is a copy: Julia keeps what is missing in
-    bytes that are no mask of NumPy's, so neither side sees what the other marks as missing later.
-    (``x[...] = m`` writes a masked array back.) A Vector can't be resized meanwhile, as when it is
-    exported. Arrays whose elements can't be missing give a masked array without a mask.
+    Julia's own ``Array{Union{T,Missing}}``, and of records and tuples, the mask is a copy: Julia
+    keeps what is missing in bytes that are no mask of NumPy's, so neither side sees what the other
+    marks as missing later. (``x[...] = m`` writes a masked array back.) A Vector can't be resized
+    meanwhile, as when it is exported. Arrays whose elements can't be missing give a masked array
+    without a mask.
 
     Raises TypeError if x is no JuliaArray, ValueError if its values can't be shared (text, or
     numbers of several types).
@@ -67,9 +68,14 @@ def to_masked(x: JuliaArray) -> np.ma.MaskedArray[Any, Any]:
     if not isinstance(x, JuliaArray):
         raise TypeError(f"to_masked takes a JuliaArray, not '{type(x).__name__}'")
     data, mask, hard, fill = _start.ensure().bridge.maskedparts(x)
+    data = data.__array__(copy=False)
+    mask = np.ma.nomask if mask is None else mask.__array__(copy=False)
+    if mask is not np.ma.nomask and mask.ndim < data.ndim:  # the axes of sub-arrays
+        own = mask.reshape(mask.shape + (1,) * (data.ndim - mask.ndim))
+        mask = np.broadcast_to(own, data.shape).copy()
     array: np.ma.MaskedArray[Any, Any] = np.ma.MaskedArray(
-        data.__array__(copy=False),
-        mask=np.ma.nomask if mask is None else mask.__array__(copy=False),
+        data,
+        mask=mask,
         copy=False,
         hard_mask=hard,
         fill_value=fill,

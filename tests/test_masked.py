@@ -243,6 +243,13 @@ class TestToMasked:
         m[0] = np.ma.masked  # the mask is a copy
         assert list(v) == [10, None, 30]
 
+    def test_records(self):
+        x = bb.eval("[(a = 1, b = 2.5), missing]")
+        m = bb.to_masked(x)
+        assert m.mask.tolist() == [(False, False), (True, True)]
+        m[0] = (3, 4.5)
+        assert tuple(x[0]) == (3, 4.5)
+
     def test_grown_vectors(self):
         v = bb.eval(
             "v = Union{Int,Missing}[]; for i in 1:1000; push!(v, i % 3 == 0 ? missing : i) end; v"

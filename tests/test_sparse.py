@@ -54,7 +54,7 @@ def matrices(draw):
 
 
 @given(matrices())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_round_trip(jl, A):
     dense, indptr, indices = A.toarray(), A.indptr.copy(), A.indices.copy()
     S = bb.sparse(A)
