@@ -3,6 +3,9 @@
 # A thread that Julia did not start is adopted when it enters a @cfunction.
 const ADOPTS_THREADS = VERSION >= v"1.9.0-DEV"
 
+# The package's image has native code: what is precompiled need not be compiled in each process.
+const CACHES_CODE = VERSION >= v"1.9.0-DEV"
+
 # From 1.11 on an Array refers to a Memory, and a Vector that is resized leaves its old Memory as it
 # was. Before, the memory moves or is freed, so that exported Vectors must not be resized.
 const RESIZE_KEEPS_MEMORY = VERSION >= v"1.11.0-DEV"

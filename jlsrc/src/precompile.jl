@@ -23,19 +23,20 @@ end
 # Definitions in bb.eval's code are kept, and functions sent to processes which see them for the first time.
 precompile(definessomething, (Any,))
 precompile(keepsource!, (String, String))
-for f in (elementreference, definitionsof, functionreference, modulereference, pickledvalue)
-    precompile(f, (Any,))
-end
-precompile(packed, (Array{Float64,2},))
-precompile(finddefinitions, (Any,))
-precompile(needname!, (Needs, Symbol))
-precompile(need!, (Needs, Method))
-precompile(define, (Val{:source}, String, Tuple{String}))
-precompile(isinuse, (String, Tuple{String}))
-precompile(named, (Module, String))
-for T in (Float64, Int64), N in 1:2
-    precompile(unpickledarray, (PyObject, String, Int64, Nothing, NTuple{N,Int64}, String))
-    precompile(elementreference, (Array{T,N},))
+if CACHES_CODE
+    for f in (elementreference, definitionsof, functionreference, modulereference, pickledvalue)
+        precompile(f, (Any,))
+    end
+    precompile(finddefinitions, (Any,))
+    precompile(needname!, (Needs, Symbol))
+    precompile(need!, (Needs, Method))
+    precompile(define, (Val{:source}, String, Tuple{String}))
+    precompile(isinuse, (String, Tuple{String}))
+    precompile(named, (Module, String))
+    for T in (Float64, Int64), N in 1:2
+        precompile(unpickledarray, (PyObject, String, Int64, Nothing, NTuple{N,Int64}, String))
+        precompile(elementreference, (Array{T,N},))
+    end
 end
 
 # Results.

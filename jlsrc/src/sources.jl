@@ -245,7 +245,12 @@ function needname!(n::Needs, name::Symbol)
     owner = Base.binding_module(Main, name)
     owner in (Base, Core) && return nothing
     x = getfield(Main, name)
-    if owner !== Main
+    body = match(r"^#(.+)#\d+$", String(name))
+    if body !== nothing && x isa Function # of a function with keywords, by a name that is made up
+        needname!(n, Symbol(body[1]))
+        foreach(m -> need!(n, m), methods(x))
+        return nothing
+    elseif owner !== Main
         push!(n.definitions, ("import", Unconverted(owner), String(name)))
     elseif x isa Module && nameof(x) === name && rootof(x) === x
         push!(n.definitions, ("import", Unconverted(x), ""))
