@@ -276,7 +276,7 @@ ELSEWHERE = [
     ("Square_p(2)", "str(x), x(5)", "('a square of 2', 10)"),
     ("[Square_p(2.0), Square_p(3.0)]", "x[1].side, x.format", "(3.0, 'T{d:side:}')"),
     ("[pear_p]", "x[0].name, str(bb.Base.eltype(x))", "('pear_p', 'Fruit_p')"),
-    ("text_p", "x(7)", "'007'"),
+    ("text_p", "x(7)", "007"),
     ("Inner_p.g", "x(bb.Main.Inner_p.Q(1))", "2"),
     ("[Inner_p.Q(1)]", "x[0].a, x.itemsize", "(1, 4)"),
     ("Inner_p", "x.g(x.Q(4))", "5"),
