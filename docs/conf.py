@@ -109,21 +109,7 @@ class Highlighting(SphinxPostTransform):
                 block["language"] = "pycon" if block.astext().startswith(">>> ") else "none"
 
 
-def optional_pages(app: Sphinx, docname: str, source: list[str]) -> None:
-    """In the tables of contents of index.md a page with a ``*``, as ``tables*``, may be missing."""
-    if docname == "index":
-        kept = []
-        for line in source[0].splitlines():
-            match = re.fullmatch(r"(.*?)([\w-]+)\*(>?)", line)
-            if match is None:
-                kept.append(line)
-            elif (DOCS / f"{match[2]}.md").exists():
-                kept.append(match[1] + match[2] + match[3])
-        source[0] = "\n".join(kept) + "\n"
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
-    app.connect("source-read", optional_pages)
     app.add_post_transform(Diagrams)
     app.add_post_transform(Highlighting)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
