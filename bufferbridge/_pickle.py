@@ -99,7 +99,7 @@ def _reduce_module(m: JuliaModule) -> Reduced:
     reference = _ask("modulereference", m)
     if reference[0] == "package":
         shipped = sys.modules.get("bufferbridge._shipped")
-        name = None if shipped is None else shipped.names.get(reference[2])
+        name = None if shipped is None else shipped.python_names.get(reference[2])
         if name is not None:
             reference = ("shipped", name, *reference[3:])
     return module, (_home(), _ask("definitionsof", m), reference)
