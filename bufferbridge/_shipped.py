@@ -27,7 +27,13 @@ _ENTRY = re.compile(r"""^\s*(name|uuid)\s*=\s*(["'])([^"']*)\2""", re.M)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
+<<<<<<< HEAD
 names: dict[str, str] = {}  # of the Python packages, by the uuids of the Julia packages in them
+=======
+python_names: dict[
+    str, str
+] = {}  # of the Python packages, by the uuids of the Julia packages in them
+>>>>>>> 500bb03 (Lint)
 
 
 class JuliaPackage:
