@@ -26,14 +26,7 @@ if TYPE_CHECKING:
 _ENTRY = re.compile(r"""^\s*(name|uuid)\s*=\s*(["'])([^"']*)\2""", re.M)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
-
-<<<<<<< HEAD
-names: dict[str, str] = {}  # of the Python packages, by the uuids of the Julia packages in them
-=======
-python_names: dict[
-    str, str
-] = {}  # of the Python packages, by the uuids of the Julia packages in them
->>>>>>> 500bb03 (Lint)
+python_names: dict[str, str] = {}  # of packages, by the uuids of the Julia packages in them
 
 
 class JuliaPackage:
@@ -132,7 +125,7 @@ class _Exports:
                 function.__module__ = name  # where pickle looks for it
                 self.module.__dict__.setdefault(export, function)
             self.module.__dict__["__julia__"] = julia
-            names[self.julia.uuid.lower()] = name
+            python_names[self.julia.uuid.lower()] = name
             self.names = exports
         return self.names
 

@@ -834,6 +834,18 @@ def test_the_users_structs_keep_the_memory():
     assert collect_both()["pinned_buffers"] == before
 
 
+def test_a_recordarray_keeps_pythons_memory():
+    before = collect_both()["pinned_buffers"]
+    bb.eval("struct KeptRecord; a::Int32; x::Float64; end")
+    a = np.ones(100_000, np.dtype([("a", "i4"), ("x", "f8")], align=True))
+    y = recordarray(bb.eval("KeptRecord"), a)
+    assert collect_both()["pinned_buffers"] == before + 1
+    with pytest.raises(ValueError, match="resize"):
+        a.resize(1)
+    del y
+    assert collect_both()["pinned_buffers"] == before
+
+
 def test_a_column_of_a_vector_that_is_resized(run_python):
     run_python("""
         import numpy as np

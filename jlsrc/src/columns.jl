@@ -127,12 +127,12 @@ end
 
 shownmemory(@nospecialize(S)) = string(valuetype(S)) * (S <: Swapped ? " with swapped bytes" : "")
 
-# The new array's finalizer refers to the old one, which so lives as long. The memory of a Vector of Julia's
+# The old array lives as long as the new one. The memory of a Vector of Julia's
 # own may not be resized any more, as after an export.
 function retyped(::Type{T}, a::Array{S,N}) where {T,S,N}
     N == 1 && forbidresizing!(a)
     b = isempty(a) ? Array{T,N}(undef, size(a)) : unsafe_wrap(Array, Ptr{T}(pointer(a)), size(a))
-    finalizer(Keep((memoryowner(a), N == 1 ? memoryroot(a) : nothing)), memoryowner(b))
+    keepwith!(memoryowner(b), (memoryowner(a), N == 1 ? memoryroot(a) : nothing))
     return b
 end
 retyped(::Type{T}, a::PyArray) where {T} = PyArray(retyped(T, data(a)), isreadonly(a))

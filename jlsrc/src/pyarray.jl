@@ -178,7 +178,7 @@ function Base.unaliascopy(x::PyStridedArray{T,N,S}) where {T,N,S}
     if hasobjects(S)
         memory = copyof(flat(x))
         # The copied pointers are borrowed: the handles own the references.
-        finalizer(Keep(collect(x)), memoryowner(memory))
+        keepwith!(memoryowner(memory), collect(x))
         return typeof(x)(memory, getfield(x, :offset), getfield(x, :strides), size(x), false)
     end
     unit = sizeof(eltype(flat(x)))
@@ -191,14 +191,6 @@ copyof(v::Base.ReinterpretArray) = reinterpret(UInt8, copy(parent(v)))
 # A flat array of the same type with at least `n` bytes.
 memorylike(v::Vector{U}, n) where {U} = Vector{U}(undef, cld(n, max(sizeof(U), 1)))
 memorylike(v::Base.ReinterpretArray, n) = reinterpret(UInt8, memorylike(parent(v), n))
-
-"A finalizer that does nothing but keep `x` alive as long as the object it belongs to."
-struct Keep
-    x::Any
-end
-# It has an effect: a finalizer without any is not even registered from Julia 1.9 on, once that is compiled.
-(::Keep)(_) = (KEPT[] += 1; nothing)
-const KEPT = Ref(0)
 
 @noinline throwobjects() = throw(ArgumentError(
     "memory with references to Python objects can't be copied as it is; copy(x) makes an Array of them"))
