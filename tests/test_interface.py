@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import inspect
+import re
 import sys
 import weakref
 
@@ -110,7 +111,7 @@ def test_offset():
         ),
         ({"shape": (1,) * 65}, TypeError, "64 dimensions"),
     ],
-    ids=lambda x: str(x)[:60],
+    ids=lambda x: re.sub(" at 0x.*?>", ">", str(x))[:60],
 )
 def test_what_is_refused(changes, error, match):
     o = Interface(**{"shape": (16,), "typestr": "|u1", "data": bytes(16), **changes})
@@ -334,7 +335,7 @@ def test_a_struct_made_by_hand():
         ({"typekind": b"V", "descr": [("a", "<f4")], "flags": 0xF01}, TypeError, "4 bytes"),
         ({"typekind": b"V", "descr": 5, "flags": 0xF01}, TypeError, "int"),
     ],
-    ids=lambda x: str(x)[:60],
+    ids=lambda x: re.sub(" at 0x.*?>", ">", str(x))[:60],
 )
 def test_a_bad_struct(changes, error, match):
     before = bb.stats()["pinned_buffers"]
