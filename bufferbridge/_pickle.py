@@ -124,6 +124,8 @@ def _ask(name: str, x: Any) -> Any:
         raise
     except _errors.JuliaError as e:
         raise pickle.PicklingError(str(e)) from e
+    except RuntimeError as e:  # pools pickle on threads of their own
+        raise RuntimeError(f"{e}; or pass bufferbridge.remote(f), which is pickled before") from None
 
 
 def _home() -> Home:
