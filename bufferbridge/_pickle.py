@@ -108,9 +108,9 @@ def _reduce_module(m: JuliaModule) -> Reduced:
 def _reduce_value(x: JuliaValue, protocol: int) -> Reduced:
     from . import __version__
 
-    data, objects, definitions, code = _ask("pickledvalue", x)
+    data, objects, definitions, code, checksum = _ask("pickledvalue", x)
     word = sys.maxsize.bit_length() + 1
-    header = {"bufferbridge": __version__, "word": word, "code": code}
+    header = {"bufferbridge": __version__, "word": word, "code": code, "checksum": checksum}
     buffer = pickle.PickleBuffer(data) if protocol >= 5 else bytes(memoryview(data))
     return value, (_home(), header, buffer, objects, definitions)
 
@@ -245,7 +245,7 @@ def value(
     held = tuple(o if isinstance(o, JuliaModule) else pyobject(o) for o in objects)
     memory = pickle.PickleBuffer(buffer).raw()
     try:
-        return session.bridge.unpickledvalue(memory, held)
+        return session.bridge.unpickledvalue(memory, held, header["checksum"])
     except _errors.JuliaInterrupt:
         raise
     except _errors.JuliaError as e:

@@ -10,7 +10,8 @@
 # - everything else goes through Serialization. Modules and Python's objects in it are written as numbers, and handed
 #   to pickle, which knows how to write them: so a Python object that is referred to twice stays one.
 #
-# Nothing here looks at bytes from outside without a header: Serialization trusts what it reads, as pickle does.
+# Nothing here looks at bytes from outside without a header: Serialization trusts what it reads, as pickle does, and a bit that is
+# wrong can crash it. So they have a checksum, against accidents.
 
 import Serialization
 import Serialization: AbstractSerializer, serialize, deserialize
@@ -104,9 +105,14 @@ end
 
 The array whose items are the bytes that `o` exports, which it shares, in column-major (`order` "F") or row-major ("C")
 order. Bytes that are not aligned as Julia needs them are copied.
+
+What a damaged pickle says is not believed: an ArgumentError where sizes and bytes contradict each other, and for items that are
+addresses, which no pickle of ours has.
 """
 function unpickledarray(o::PyObject, format::String, itemsize::Int, reference, size::Tuple, order::String)
     dims, rowmajor = map(Int, size), order == "C"
+    length(dims) <= MAX_DIMS || throw(ArgumentError("an array can't have $(length(dims)) axes"))
+    rowmajor || order == "F" || throw(ArgumentError("the order of items is C or F, not $order"))
     reference === nothing && return unpickledarray(elements(format, itemsize), o, dims, rowmajor)
     S = resolvetype(reference)
     f = isbitstype(S) || S <: MemoryType ? formatof(S) : nothing
@@ -119,7 +125,8 @@ end
 # As with any buffer: the Array that is made of it, and nothing else, has the finalizer that gives it back. (What only a
 # finalizer refers to is finalized too early.)
 function unpickledarray(::Elements{S}, o::PyObject, size, rowmajor) where {S}
-    n = memorysize(S) * prod(size)
+    (hasobjects(S) || haspointers(S)) && throw(ArgumentError("addresses in a pickle mean nothing"))
+    n = checkedbytes(memorysize(S), size)
     return withgil(() -> withvalue() do v
         GC.@preserve(o, @api(acquire(pointerof(o)::Ptr{Cvoid}, v::Ptr{Value})::Cint)) == 1 || throwpython()
         b = unsafe_load(geta(Ptr{BufferInfo}, v))
@@ -304,7 +311,7 @@ function number!(s::Pickler, @nospecialize(x))
 end
 
 """
-    pickledvalue(x) -> (bytes, objects, definitions, code)
+    pickledvalue(x) -> (bytes, objects, definitions, code, checksum)
 
 `code`: whether it can be read by the same version of Julia only.
 """
@@ -312,12 +319,15 @@ function pickledvalue(@nospecialize(x))
     s = Pickler(IOBuffer())
     Serialization.writeheader(s)
     serialize(s, x)
-    return Unconverted(Base.take!(s.io)), Tuple(s.objects), Tuple(s.needs.definitions), s.code
+    bytes = Base.take!(s.io)
+    return Unconverted(bytes), Tuple(s.objects), Tuple(s.needs.definitions), s.code, Int(checksum(bytes))
 end
 
-"The object in the bytes."
-function unpickledvalue(bytes::AbstractVector{UInt8}, objects::Tuple)
-    s = Pickler(IOBuffer(bytes isa PyArray ? data(bytes) : bytes), Any[x for x in objects])
+"The object in the bytes, if they are those that were written."
+function unpickledvalue(bytes::AbstractVector{UInt8}, objects::Tuple, written::Int)
+    memory = bytes isa PyArray ? data(bytes) : bytes
+    checksum(memory) == written || throw(ArgumentError("its bytes are not those that were written: the pickle is damaged"))
+    s = Pickler(IOBuffer(memory), Any[x for x in objects])
     return Unconverted(deserialize(s))
 end
 

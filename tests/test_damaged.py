@@ -1,0 +1,59 @@
+"""What comes from outside and is not what it says: an exception, never a crash or somebody else's memory."""
+
+from __future__ import annotations
+
+import bufferbridge as bb
+import pytest
+
+# ------------------------------------------------------------------- pickles
+
+
+def _changed_array(code: str = "[1.0, 2.0]", **changes):
+    """The array of a pickle that was changed: shape, order, buffer, or format and itemsize."""
+    function, (home, definitions, item, shape, order, buffer) = bb.eval(code).__reduce_ex__(4)
+    item = (changes.pop("format", item[0]), changes.pop("itemsize", item[1]), item[2])
+    arguments = {"shape": shape, "order": order, "buffer": buffer, **changes}
+    return function(home, definitions, item, *arguments.values())
+
+
+@pytest.mark.parametrize("format", ["O", ">O", "T{O:a:}", "(1)O", "P", "&d", "z", "T{P:a:}"])
+def test_pickles_have_no_addresses(format):
+    with pytest.raises(ValueError, match="addresses in a pickle mean nothing"):
+        _changed_array(format=format, itemsize=8)
+
+
+@pytest.mark.parametrize("format", ["<d", ">d"])
+@pytest.mark.parametrize("shape", [(2**61,), (2**62, 4), (-1,), (-1, -2), (-1, 0), (2**32,) * 3])
+def test_shapes_of_pickles_that_overflow(format, shape):
+    for buffer in (b"", bytes(16)):
+        with pytest.raises(ValueError, match="dimensions|bytes"):
+            _changed_array(format=format, shape=shape, buffer=buffer)
+
+
+def test_pickles_that_are_no_arrays():
+    with pytest.raises(ValueError, match="65 axes"):
+        _changed_array(shape=(1,) * 65, buffer=bytes(8))
+    with pytest.raises(ValueError, match="C or F"):
+        _changed_array(order="Q")
+    with pytest.raises(ValueError, match="itemsize"):
+        _changed_array(itemsize=-8)
+    with pytest.raises(TypeError):
+        _changed_array(shape=("a",))
+    with pytest.raises(TypeError):
+        _changed_array(buffer=5)
+
+
+def test_damaged_bytes_of_values():
+    import pickle
+
+    function, (home, header, data, *rest) = bb.eval(
+        'Dict(1 => [1, 2, 3], :s => Set([1.5]), "t" => ["x"])', raw=True
+    ).__reduce_ex__(4)
+    assert function(home, header, data, *rest)[1][0] == 1
+    for at in range(len(data)):
+        changed = bytearray(data)
+        changed[at] ^= 4
+        with pytest.raises(pickle.UnpicklingError, match="the pickle is damaged"):
+            function(home, header, bytes(changed), *rest)
+        with pytest.raises(pickle.UnpicklingError, match="the pickle is damaged"):
+            function(home, header, data[:at], *rest)
