@@ -57,3 +57,38 @@ def test_damaged_bytes_of_values():
             function(home, header, bytes(changed), *rest)
         with pytest.raises(pickle.UnpicklingError, match="the pickle is damaged"):
             function(home, header, data[:at], *rest)
+
+
+# -------------------------------------------------------------------- tensors
+
+
+def test_producers_that_refuse_everything():
+    class Refuses:
+        def __dlpack__(self, **keywords):
+            raise ValueError("this is why")
+
+        @property
+        def layout(self):
+            raise RuntimeError("not this")
+
+    for f in (bb.from_dlpack, bb.Base.identity, bb.wrap):
+        with pytest.raises(BufferError, match="this is why") as caught:
+            f(Refuses())
+        assert str(caught.value.__cause__) == "this is why"
+
+
+# ---------------------------------------------------------------------- times
+
+
+def test_days_that_dates_has_not():
+    np = pytest.importorskip("numpy")
+    bb.eval("using Dates")
+    ends = [np.iinfo("i8").max, np.iinfo("i8").min + 1, 10**17, -(10**17)]
+    days = np.array(ends, "i8").view("M8[D]")
+    for f in ("Date", "Dates.year", "Dates.month", "Dates.day"):
+        for k in range(len(days)):
+            with pytest.raises(bb.JuliaError, match="InexactError"):
+                bb.eval(f"(x, k) -> {f}(x[k])")(days, k + 1)
+    assert bb.eval("x -> string(Date(x[1]))")(np.array(["-200000-03-01"], "M8[D]")) == "-200000-03-01"
+    last = bb.eval("Dates.value(typemax(Date) - Date(1970))")
+    assert bb.eval("x -> Date(x[1]) == typemax(Date)")(np.array([last], "i8").view("M8[D]"))

@@ -187,9 +187,14 @@ Base.floor(::Type{DateTime64{U}}, x::Union{Dates.Date,Dates.DateTime}) where {U}
 
 function Base.convert(::Type{Dates.Date}, x::DateTime64)
     isnat(x) && thrownat(Dates.Date)
-    v, overflow = Base.add_with_overflow(rescaled(DateTime64{:D}, x, Val(true), Dates.Date).value, DATE_EPOCH)
-    overflow && throw(InexactError(:convert, Dates.Date, x))
-    return Dates.Date(Dates.UTD(v))
+    return Dates.Date(Dates.UTD(datesday(rescaled(DateTime64{:D}, x, Val(true), Dates.Date), x)))
+end
+# A day as Dates counts them. Beyond the first and the last Date its years, months and days are nonsense.
+function datesday(day::DateTime64{:D}, x)
+    v, overflow = Base.add_with_overflow(day.value, DATE_EPOCH)
+    !overflow && Dates.value(typemin(Dates.Date)) <= v <= Dates.value(typemax(Dates.Date)) ||
+        throw(InexactError(:convert, Dates.Date, x))
+    return v
 end
 function Base.convert(::Type{Dates.DateTime}, x::DateTime64)
     isnat(x) && thrownat(Dates.DateTime)
@@ -220,7 +225,7 @@ TimeDelta64{U}(x::UnitPeriod) where {U} = convert(TimeDelta64{U}, x)
 # Parts, as those of a DateTime: year, month, day and what follows of these come from the day.
 function Dates.days(x::DateTime64)
     isnat(x) && thrownat("day")
-    return floor(DateTime64{:D}, x).value + DATE_EPOCH
+    return datesday(floor(DateTime64{:D}, x), x)
 end
 for (part, code) in ((:hour, :(mod(fld(sec, 3600), 24))), (:minute, :(mod(fld(sec, 60), 60))), (:second, :(mod(sec, 60))),
                      (:millisecond, :(sub ÷ 10^15)), (:microsecond, :(sub ÷ 10^12 % 1000)), (:nanosecond, :(sub ÷ 10^9 % 1000)))
