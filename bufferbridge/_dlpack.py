@@ -25,7 +25,7 @@ def _remedies(x: Any) -> Iterator[str]:
         yield "x.resolve_conj() is a copy that is not conjugated"
     if _is(x, "is_neg"):
         yield "x.resolve_neg() is a copy that is not negated"
-    if "sparse" in str(getattr(x, "layout", "")):
+    if _is_sparse(x):
         yield "x.to_dense() is a copy without gaps"
 
 
@@ -33,5 +33,12 @@ def _is(x: Any, name: str) -> bool:
     try:
         answer = getattr(x, name, False)
         return answer is True or (callable(answer) and answer() is True)
+    except Exception:
+        return False
+
+
+def _is_sparse(x: Any) -> bool:
+    try:
+        return "sparse" in str(getattr(x, "layout", ""))
     except Exception:
         return False
