@@ -333,7 +333,7 @@ static void memory_dealloc(PyObject *self)
     PyObject *owner = ((memory *)self)->owner;
     PyObject_Free(self);
     Py_DECREF(type);
-    Py_DECREF(owner); /* last: it may run any code */
+    Py_XDECREF(owner); /* last: it may run any code. NULL if Python made the object, by its class */
 }
 
 static PyType_Slot memory_slots[] = {
@@ -657,25 +657,27 @@ static int stream_call(struct ArrowArrayStream *s, struct ArrowSchema *schema, s
 }
 
 /* _arrow_stream(capsule): (an array of length 0, the list of its arrays), as _arrow_import gives them. The stream is
- * used up. */
+ * moved out of the capsule first: other threads may come here with the same one while this waits without the GIL. */
 PyObject *bb_py_arrow_stream(PyObject *Py_UNUSED(module), PyObject *capsule)
 {
-    struct ArrowArrayStream *s = PyCapsule_GetPointer(capsule, STREAM);
+    struct ArrowArrayStream *theirs = PyCapsule_GetPointer(capsule, STREAM), s;
     struct ArrowSchema schema = {0};
-    PyObject *list = NULL, *empty = NULL, *item, *r = NULL;
+    PyObject *list = NULL, *empty = NULL, *item, *r = NULL, *type, *value, *traceback;
 
-    if (s == NULL)
+    if (theirs == NULL)
         return NULL;
-    if (s->release == NULL) {
+    if (theirs->release == NULL) {
         PyErr_SetString(PyExc_BufferError, "this Arrow stream was used up already");
         return NULL;
     }
-    if (stream_call(s, &schema, NULL) < 0 || (empty = import(&schema, NULL, 1)) == NULL ||
+    s = *theirs;
+    theirs->release = NULL;
+    if (stream_call(&s, &schema, NULL) < 0 || (empty = import(&schema, NULL, 1)) == NULL ||
         (list = PyList_New(0)) == NULL)
         goto done;
     for (;;) {
         struct ArrowArray array = {0};
-        if (stream_call(s, NULL, &array) < 0)
+        if (stream_call(&s, NULL, &array) < 0)
             goto done;
         if (array.release == NULL)
             break;
@@ -690,10 +692,12 @@ PyObject *bb_py_arrow_stream(PyObject *Py_UNUSED(module), PyObject *capsule)
     }
     r = PyTuple_Pack(2, empty, list);
 done:
+    PyErr_Fetch(&type, &value, &traceback); /* the producer may be Python's */
     if (schema.release != NULL)
         schema.release(&schema);
     Py_XDECREF(empty);
     Py_XDECREF(list);
-    s->release(s);
+    s.release(&s);
+    PyErr_Restore(type, value, traceback);
     return r;
 }

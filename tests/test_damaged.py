@@ -92,3 +92,67 @@ def test_days_that_dates_has_not():
     assert bb.eval("x -> string(Date(x[1]))")(np.array(["-200000-03-01"], "M8[D]")) == "-200000-03-01"
     last = bb.eval("Dates.value(typemax(Date) - Date(1970))")
     assert bb.eval("x -> Date(x[1]) == typemax(Date)")(np.array([last], "i8").view("M8[D]"))
+
+
+# ---------------------------------------------------------------------- Arrow
+
+
+def test_memory_of_arrow_is_made_by_arrays_only():
+    from bufferbridge import _arrow
+
+    parts = _arrow.parts_of(bb.eval("[1.0, 2.0]"))[0]
+    memory = next(b for b in parts[5] if b is not None)
+    try:
+        made = type(memory)()
+    except TypeError:
+        return
+    assert bytes(memoryview(made)) == b""
+    del made
+
+
+def test_a_stream_in_two_threads():
+    import ctypes
+    import threading
+    import time
+
+    callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+    release = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+    class Stream(ctypes.Structure):
+        _fields_ = [
+            ("get_schema", callback),
+            ("get_next", callback),
+            ("get_last_error", ctypes.c_void_p),
+            ("release", release),
+            ("private_data", ctypes.c_void_p),
+        ]
+
+    entered, released = [], []
+
+    def get_schema(stream, schema):
+        entered.append(stream)
+        time.sleep(0.3)
+        return 5
+
+    stream = Stream(callback(get_schema), callback(get_schema), None, release(released.append))
+    new = ctypes.pythonapi.PyCapsule_New
+    new.restype = ctypes.py_object
+    new.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    capsule = new(ctypes.addressof(stream), b"arrow_array_stream", None)
+    errors = []
+
+    def use():
+        from bufferbridge import _core
+
+        try:
+            _core._arrow_stream(capsule)
+        except Exception as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=use) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(entered) == len(released) == 1
+    assert sorted(type(e).__name__ for e in errors) == ["BufferError", "BufferError", "OSError"]
