@@ -31,7 +31,8 @@ def values(series: Any) -> Any:
             data, mask = _read_only(data), _read_only(mask)
         return _masked.of_parts(data, mask)
     if kind == "DatetimeArray":  # with a time zone: UTC is what is in memory
-        return array.asi8.view(f"M8[{dtype.unit}]")
+        times = array.asi8.view(f"M8[{dtype.unit}]")
+        return _read_only(times) if _copies_on_write() else times
     if kind in ("ArrowStringArray", "ArrowExtensionArray", "ArrowStringArrayNumpySemantics"):
         return _arrow.from_object(array.__arrow_array__())
     if kind in ("StringArray", "StringArrayNumpySemantics"):  # Python's own str objects

@@ -156,3 +156,21 @@ def test_a_stream_in_two_threads():
         thread.join()
     assert len(entered) == len(released) == 1
     assert sorted(type(e).__name__ for e in errors) == ["BufferError", "BufferError", "OSError"]
+
+
+# --------------------------------------------------------------------- pandas
+
+
+def test_memory_that_series_share_is_read_only():
+    pd = pytest.importorskip("pandas")
+    if int(pd.__version__.split(".")[0]) < 3:
+        pytest.skip("copy-on-write is pandas 3's")
+    write = bb.eval("x -> (x[1] = x[2])")
+    plain = pd.date_range("2020", periods=3)
+    numbers = pd.Series([1, 2, 3])
+    for values in (plain, plain.tz_localize("UTC"), numbers, numbers.astype("Int64")):
+        series = pd.Series(values)
+        other = series[:]
+        with pytest.raises(ValueError, match="read-only"):
+            write(series)
+        assert list(other) == list(pd.Series(values))
