@@ -174,3 +174,20 @@ def test_memory_that_series_share_is_read_only():
         with pytest.raises(ValueError, match="read-only"):
             write(series)
         assert list(other) == list(pd.Series(values))
+
+
+# ----------------------------------------------------------------- world ages
+
+
+def test_results_of_types_that_the_call_defined():
+    x = bb.eval(
+        "struct Fresh_d <: AbstractVector{Int} end; Base.size(::Fresh_d) = (2,); "
+        "Base.getindex(::Fresh_d, i::Int) = 10i; Fresh_d()"
+    )
+    assert list(x) == [10, 20]
+    x = bb.eval(
+        "struct Fresher_d <: AbstractVector{Int} end; Base.size(::Fresher_d) = (1,); "
+        "Base.getindex(::Fresher_d, i::Int) = i; (Fresher_d(), [Fresher_d()])"
+    )
+    assert x[0].shape == (1,)
+    assert bb.eval("using SparseArrays; sparse([1, 2], [1, 2], [1.0, 2.0])").shape == (2, 2)

@@ -175,8 +175,10 @@ newjulia(class, @nospecialize(x)) =
         setvalue!(v, x)
     elseif x isa String
         setword!(v, TAG_OBJECT, topython(x))
-    else
+    elseif ccall(:jl_get_tls_world_age, UInt, ()) == ccall(:jl_get_world_counter, UInt, ())
         setword!(v, TAG_OBJECT, topython(x)::Ptr{Cvoid})
+    else # the call has defined something, of which the result may be: a package's array, with its size
+        setword!(v, TAG_OBJECT, Base.invokelatest(topython, x)::Ptr{Cvoid})
     end
     return nothing
 end
