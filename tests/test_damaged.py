@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import bufferbridge as bb
 import pytest
+
+import bufferbridge as bb
 
 # ------------------------------------------------------------------- pickles
 
@@ -89,7 +90,9 @@ def test_days_that_dates_has_not():
         for k in range(len(days)):
             with pytest.raises(bb.JuliaError, match="InexactError"):
                 bb.eval(f"(x, k) -> {f}(x[k])")(days, k + 1)
-    assert bb.eval("x -> string(Date(x[1]))")(np.array(["-200000-03-01"], "M8[D]")) == "-200000-03-01"
+    assert (
+        bb.eval("x -> string(Date(x[1]))")(np.array(["-200000-03-01"], "M8[D]")) == "-200000-03-01"
+    )
     last = bb.eval("Dates.value(typemax(Date) - Date(1970))")
     assert bb.eval("x -> Date(x[1]) == typemax(Date)")(np.array([last], "i8").view("M8[D]"))
 
