@@ -1,4 +1,4 @@
-"""What comes from outside and is not what it says: an exception, never a crash or somebody else's memory."""
+"""What comes from outside and is not what it says: an exception, never a crash."""
 
 from __future__ import annotations
 
