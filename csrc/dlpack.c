@@ -302,6 +302,8 @@ static const char OWNED_VERSIONED[] = "bufferbridge: a DLPack tensor with versio
 
 static void end_owned(PyObject *capsule)
 {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback); /* the deleter may be Python's */
     if (PyCapsule_IsValid(capsule, OWNED_VERSIONED)) {
         versioned *m = PyCapsule_GetPointer(capsule, OWNED_VERSIONED);
         if (m->deleter != NULL)
@@ -311,6 +313,7 @@ static void end_owned(PyObject *capsule)
         if (m->deleter != NULL)
             m->deleter(m);
     }
+    PyErr_Restore(type, value, traceback);
 }
 
 static const char *device_name(int32_t type)

@@ -187,7 +187,7 @@ static PyObject *interface_of_struct(const array_struct *s)
     const int little = PY_LITTLE_ENDIAN;
     char order = s->itemsize == 1 ? '|' : (!(s->flags & NOT_SWAPPED)) == little ? '>' : '<';
     /* Text is counted in characters there, and in bytes here. */
-    PyObject *typestr = PyUnicode_FromFormat("%c%c%d", order, s->typekind,
+    PyObject *typestr = PyUnicode_FromFormat("%c%c%d", order, (unsigned char)s->typekind,
                                              s->typekind == 'U' ? s->itemsize / 4 : s->itemsize);
     PyObject *interface = typestr == NULL ? NULL : PyDict_New();
     if (interface != NULL &&
@@ -233,14 +233,14 @@ int bb_acquire_struct(PyObject *o, PyObject *capsule, bb_value *v)
     Py_XDECREF(interface);
     if (described < 0)
         goto fail;
-    for (int i = 0; i < s->nd; i++)
+    for (int i = 0; i < b->ndim; i++) /* not s->nd: Python code may have changed that since */
         ((int64_t *)b->shape)[i] = s->shape[i];
     if (bb_check_shape(b, o) < 0)
         goto fail;
     if (s->strides == NULL)
         bb_row_major_strides(b);
     else
-        for (int i = 0; i < s->nd; i++)
+        for (int i = 0; i < b->ndim; i++)
             ((int64_t *)b->strides)[i] = s->strides[i];
     if ((b->keep = PyTuple_Pack(2, o, capsule)) == NULL)
         goto fail;

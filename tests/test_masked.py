@@ -327,3 +327,11 @@ class TestToMasked:
         assert m.dtype == "M8[s]"
         assert m[0] == np.datetime64(5, "s")
         assert m[1] is np.ma.masked
+
+
+@pytest.mark.parametrize("mask", [np.zeros((1, 2), bool), np.zeros(2, "u1"), 5], ids=str)
+def test_masks_that_are_none(mask):
+    m = np.ma.array([1.0, 2.0], mask=[0, 1])
+    m._mask = mask
+    with pytest.raises(ValueError, match="mask"):
+        bb.wrap(m)

@@ -95,8 +95,11 @@ end
 # ---------------------------------------------------------------- from and to Python
 
 "What bufferbridge/_masked.py makes of NumPy's masked array."
-maskedfrom(data::AbstractArray, mask::AbstractArray{Bool}, hard::Bool, fill) = MaskedArray(data, mask, hard, fill)
+maskedfrom(data::AbstractArray{<:Any,N}, mask::AbstractArray{Bool,N}, hard::Bool, fill) where {N} = MaskedArray(data, mask, hard, fill)
 maskedfrom(data::AbstractArray, ::Nothing, hard::Bool, fill) = MaskedArray(data, Unmasked(size(data)), hard, fill)
+maskedfrom(@nospecialize(data), @nospecialize(mask), hard::Bool, fill) = throw(ArgumentError(
+    "a masked array's data and mask must be arrays of the same shape that Julia can share, and the mask's elements Bool; these are " *
+    "a $(typeof(data)) and a $(typeof(mask)). Pass x.filled(), or x.data and x.mask"))
 
 "numpy.ma.masked"
 missingvalue() = missing
