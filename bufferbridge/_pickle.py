@@ -125,7 +125,9 @@ def _ask(name: str, x: Any) -> Any:
     except _errors.JuliaError as e:
         raise pickle.PicklingError(str(e)) from e
     except RuntimeError as e:  # pools pickle on threads of their own
-        raise RuntimeError(f"{e}; or pass bufferbridge.remote(f), which is pickled before") from None
+        raise RuntimeError(
+            f"{e}; or pass bufferbridge.remote(f), which is pickled before"
+        ) from None
 
 
 def _home() -> Home:
