@@ -160,7 +160,12 @@ def wrap(obj: Any) -> Any:
 
 # Classes whose instances have a stream of their one array. Others may be tables, or readers that a
 # look at them would use up.
-_SERIES = (("polars", "Series"), ("pyarrow", "ChunkedArray"), ("pandas", "Series"))
+_SERIES = (("polars", "Series"), ("pyarrow", "ChunkedArray"))
+_OF_PANDAS = (
+    ("pandas", "Series"),
+    ("pandas", "Index"),
+    ("pandas.api.extensions", "ExtensionArray"),
+)
 
 
 # Memory of any number of dimensions: what of it is Arrow's is the poorer view (PIL's images).
@@ -171,7 +176,8 @@ def has_values(class_: type) -> bool:
     """Whether instances of a class may go to Julia as their values."""
     mro = type.__dict__["__mro__"].__get__(class_)
     return (_defines(class_, "__arrow_c_array__") and not _defines(class_, *_INTERFACES)) or any(
-        getattr(sys.modules.get(module), name, None) in mro for module, name in _SERIES
+        getattr(sys.modules.get(module), name, None) in mro
+        for module, name in (*_SERIES, *_OF_PANDAS)
     )
 
 
@@ -206,7 +212,7 @@ def hint(obj: Any) -> str | None:
 
 
 def _values(obj: Any) -> Any:
-    if is_instance(obj, "pandas", "Series"):
+    if any(is_instance(obj, *class_) for class_ in _OF_PANDAS):
         from . import _pandas
 
         return _pandas.values(obj)

@@ -1,4 +1,4 @@
-"""Series and columns of pandas: their memory, whatever keeps it, without importing pandas.
+"""What pandas keeps values in, for Series, columns, indices and arrays, without importing pandas.
 
 pandas keeps values in NumPy arrays, in pairs of an array and a mask, or in Arrow arrays. All of
 them can be shared. Since copy-on-write (pandas 3) it lends its NumPy arrays for reading only: the
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def values(series: Any) -> Any:
-    """What goes to Julia for a Series: an ndarray, or a JuliaArray over several.
+    """What goes to Julia for a Series, Index or extension array: an ndarray, or a JuliaArray.
 
     Raises Unsupported for dtypes whose values have no memory that Julia could share.
     """
@@ -21,10 +21,12 @@ def values(series: Any) -> Any:
 
     from . import _arrow, _masked
 
-    dtype, array = series.dtype, series.array
-    if isinstance(dtype, np.dtype):
-        return series.to_numpy(copy=False)
+    if type(series).__name__ in ("RangeIndex", "MultiIndex"):
+        raise _arrow.Unsupported("it has no memory of its values: pass x.to_numpy()")
+    dtype, array = series.dtype, getattr(series, "array", series)
     kind = type(array).__name__
+    if isinstance(dtype, np.dtype) or kind in ("NumpyExtensionArray", "PandasArray"):
+        return series.to_numpy(copy=False)
     data, mask = getattr(array, "_data", None), getattr(array, "_mask", None)
     if isinstance(data, np.ndarray) and isinstance(mask, np.ndarray):  # Int64, Float64, boolean
         if _copies_on_write():

@@ -122,6 +122,12 @@ static int check_expressible(const Py_buffer *view, int *kind, int with_version)
                              "%zd: ask for a copy (copy=True, or copy(x) in Julia)", view->strides[i], view->itemsize);
                 return -1;
             }
+            if (view->strides[i] < 0) { /* torch ends the process */
+                PyErr_SetString(PyExc_BufferError,
+                                "this Julia array runs backwards (negative strides), which libraries that take DLPack can't "
+                                "read: ask for a copy (copy=True, or copy(x) in Julia), or numpy.asarray(x) for a view");
+                return -1;
+            }
             bits |= view->strides[i];
         }
     if (bits % bb_kind_alignment(*kind) != 0) {

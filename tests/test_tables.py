@@ -564,3 +564,34 @@ def test_any_table(julia, data):
         elif made[name][0] == "String":
             got = [None if pd.isna(v) else v for v in got]
         assert got == want
+
+
+# ------------------------------------------------- indices and arrays of pandas
+
+
+@pytest.mark.parametrize(
+    "make, eltype",
+    [
+        (lambda: pd.Index([1, 2, 3]), "Int64"),
+        (lambda: pd.array(np.arange(3.0), dtype="Float64"), "Union{Missing, Float64}"),
+        (lambda: pd.array([1, 2, None], dtype="Int64"), "Union{Missing, Int64}"),
+        (lambda: pd.arrays.NumpyExtensionArray(np.arange(3.0)), "Float64"),
+        (lambda: pd.DatetimeIndex(["2020-01-01", "NaT", "2021-01-01"]), "DateTime64"),
+    ],
+)
+def test_indices_and_arrays(julia, make, eltype):
+    if not hasattr(pd.arrays, "NumpyExtensionArray"):
+        pytest.skip("pandas before 2.1 calls it PandasArray")
+    x = make()
+    assert eltype in str(julia.anytype(x))
+    held = getattr(x, "_data", x)
+    wrapped = bb.wrap(x)
+    parts = bb.to_masked(wrapped).data if "Missing" in eltype else wrapped
+    assert address(parts) == address(held if isinstance(held, np.ndarray) else x.to_numpy())
+
+
+@pytest.mark.parametrize("x", [pd.RangeIndex(3), pd.MultiIndex.from_tuples([(1, 2)])], ids=repr)
+def test_indices_without_memory(x):
+    assert bb.eval("x -> x isa BufferBridge.PyObject")(x)
+    with pytest.raises(TypeError, match=r"pass x\.to_numpy\(\)"):
+        bb.wrap(x)
