@@ -54,6 +54,8 @@ def _array_interface(self: JuliaArray) -> dict[str, Any]:
 
 def _interface_of_numpy(x: JuliaArray) -> dict[str, Any]:
     """The interface of records and strings, whose description NumPy makes of the format."""
+    if _core._exporter is not memoryview:  # on PyPy, where NumPy asks for __array__ next
+        raise AttributeError(f"no array interface for the format {x.format!r}: numpy.asarray(x)")
     try:
         import numpy as np
 
@@ -108,7 +110,7 @@ def _view(x: JuliaArray) -> NDArray[Any] | None:
         return None
     dtype = _dtype(found[0])
     if len(found) == 2:  # times: their memory as numbers or bytes
-        return np.asarray(memoryview(found[1])).view(dtype)
+        return np.asarray(_core._exporter(found[1])).view(dtype)
     _, address, readonly, shape, strides = found
     interface = {"version": 3, "typestr": f"|V{dtype.itemsize}", "data": (address, readonly)}
     interface |= {"shape": shape, "strides": strides}

@@ -63,11 +63,11 @@ def reduce(x: JuliaValue, protocol: int) -> Reduced:
 
 def _reduce_array(x: JuliaArray, protocol: int) -> Reduced:
     try:
-        view = memoryview(x)
+        item_format, itemsize, readonly = x.format, x.itemsize, x.readonly
     except BufferError:
         return _reduce_value(x, protocol)
-    home, definitions, item_format = _home(), (), view.format
-    plain = _NUMBERS.get(view.format.lstrip("<>"))
+    home, definitions = _home(), ()
+    plain = _NUMBERS.get(item_format.lstrip("<>"))
     try:
         reference = _ask("elementreference", x)
     except RuntimeError as e:
@@ -78,21 +78,30 @@ def _reduce_array(x: JuliaArray, protocol: int) -> Reduced:
         return _reduce_value(x, protocol)
     if reference is not None:
         definitions = _ask("definitionsof", x)
-    elif plain is not None and view.itemsize > 1:
-        order = view.format[0] if view.format[0] in "<>" else _ORDER
+    elif plain is not None and itemsize > 1:
+        order = item_format[0] if item_format[0] in "<>" else _ORDER
         item_format = order + plain
-    memory: Any = view
-    if not (view.f_contiguous or view.c_contiguous):
+    memory: Any = _contiguous(x)
+    order = "F" if memory is None or memory.f_contiguous or sum(n > 1 for n in x.shape) < 2 else "C"
+    if memory is None:
         memory = _start.ensure().bridge.packed.raw(x)
-        if view.readonly:
+        if readonly:
             memory = memoryview(memory).toreadonly()
-    order = "C" if view.c_contiguous and not view.f_contiguous else "F"
     buffer: Any = pickle.PickleBuffer(memory)
     if protocol < 5:
         with buffer.raw() as raw:
             buffer = bytes(raw) if raw.readonly else bytearray(raw)
-    item = (item_format, view.itemsize, reference)
-    return array, (home, definitions, item, view.shape, order, buffer)
+    item = (item_format, itemsize, reference)
+    return array, (home, definitions, item, x.shape, order, buffer)
+
+
+def _contiguous(x: JuliaArray) -> memoryview | None:
+    """The memory if it has no gaps. None if it has, and where PyPy has no memoryview of it."""
+    try:
+        view = memoryview(x)
+    except BufferError:
+        return None
+    return view if view.c_contiguous or view.f_contiguous else None
 
 
 def _reduce_module(m: JuliaModule) -> Reduced:

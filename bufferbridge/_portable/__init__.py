@@ -41,7 +41,7 @@ def install(namespace: dict[str, Any]) -> tuple[Any, Any]:
         _attend=_nothing,
         _borrow=_unsupported.borrow,
         _end_borrow=_nothing,
-        _exporter=_arrays.Exporter,
+        _exporter=_arrays.exporter,
         _held=_unsupported.held,
         _hold_memory=_arrays.hold_memory,
         _is_lent=_nothing,

@@ -29,6 +29,7 @@ else:
     newmemoryview = add_memory_pressure = None
 
 _set = object.__setattr__
+_CASTS = frozenset("?bBhHiIlLqQfd")  # what memoryview.cast knows
 
 
 class Memory:
@@ -151,7 +152,13 @@ class JuliaArray(JuliaValue):
         m = self._exported()
         if m.readonly and flags & 1:
             raise BufferError("this Julia array is read-only")
-        plain = len(m.format or "") == 1
+        if newmemoryview and not m.shape:
+            # tolist() of any memoryview without axes ends PyPy's process.
+            raise BufferError(
+                "there is no memoryview of an array without axes on PyPy: use x[()], or a"
+                " memoryview of bufferbridge.Base.vec(x), which shares the memory"
+            )
+        plain = m.format in _CASTS
         if not m.contiguity & 1 or not (plain or newmemoryview):
             raise BufferError(
                 "there is no memoryview of column-major or strided memory, nor of records but on"
@@ -163,10 +170,15 @@ class JuliaArray(JuliaValue):
         view: Any = memoryview(ffi.buffer(memory, m.size * m.itemsize))
         if m.readonly:
             view = view.toreadonly()
-        if not plain and m.size:
-            return newmemoryview(view, m.itemsize, m.format, m.shape, m.strides)
-        # memoryview.cast knows no axes of no items.
-        return view.cast(m.format, m.shape) if m.size else view.cast(m.format if plain else "B")
+        one = len(m.shape) == 1
+        if not m.size and not one:  # there are no axes of no items
+            return view.cast(m.format if plain else "B")
+        # Where a shape was given for one axis, PyPy 7.3 raises MemoryError from tobytes() and all
+        # else that copies; not so for one that is known from the format, nor for a slice.
+        if plain:
+            return view.cast(m.format) if one else view.cast(m.format, m.shape)
+        view = newmemoryview(view, m.itemsize, m.format, m.shape)
+        return view[:] if one else view
 
     # ------------------------------------------------------------ attributes
 
@@ -379,10 +391,26 @@ def hold_memory(array: JuliaArray) -> Any:
 class Exporter:
     """What NumPy is given to see a JuliaArray's memory where there may be no memoryview of it."""
 
-    def __init__(self, array: JuliaArray) -> None:
-        array._exported()
-        self.__array_interface__ = array.__array_interface__
+    def __init__(self, array: JuliaArray, interface: dict[str, Any]) -> None:
         self._held = hold_memory(array)
+        self.__array_interface__ = interface
+
+
+def exporter(array: JuliaArray) -> Any:
+    """An object that numpy.asarray makes an array of, of the same memory. Raises BufferError."""
+    m = array._exported()
+    interface = getattr(array, "__array_interface__", None)
+    if interface is not None:
+        return Exporter(array, interface)
+    if not newmemoryview:
+        raise BufferError(f"there is no array interface for the format {m.format!r}")
+    import numpy as np
+
+    # Padding would become fields in an interface. So NumPy makes a dtype of the format alone.
+    item = np.asarray(newmemoryview(memoryview(bytes(m.itemsize)), m.itemsize, m.format))
+    interface = {"version": 3, "typestr": f"|V{m.itemsize}", "data": (m.address, m.readonly)}
+    interface |= {"shape": m.shape, "strides": m.strides}
+    return np.asarray(Exporter(array, interface)).view((item.dtype, item.shape[1:]))
 
 
 def new_array(slot: int) -> JuliaArray:
