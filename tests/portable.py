@@ -12,6 +12,8 @@ import gc
 import io
 import math
 import mmap
+import pickle
+import struct
 import sys
 import threading
 import traceback
@@ -249,6 +251,89 @@ def check_julia_memory_in_python():
     assert bytes(readonly) == b"abc" and readonly.readonly
 
 
+def check_memoryviews_that_are_copied():
+    for code, format_, numbers in (
+        ("[1.0, 2]", "d", (1, 2)),
+        ("Int32[3, 4, 5]", "i", (3, 4, 5)),
+        ('codeunits("ab")', "B", (97, 98)),
+        ("[true]", "?", (True,)),
+        ("[1 3; 2 4]'", "l", (1, 2, 3, 4)),
+        ("Float64[]", "d", ()),
+    ):
+        view = view_of(bb.eval(code))
+        expected = struct.pack(f"={len(numbers)}{format_.replace('l', 'q')}", *numbers)
+        assert view.format == format_ and view.nbytes == len(expected), code
+        assert view.tobytes() == bytes(view) == bytes(bytearray(view)) == expected, code
+        assert view.cast("B").tobytes() == b"".join([view]) == expected, code
+        assert bytes(memoryview(view)) == expected and view == memoryview(view), code
+        assert view.toreadonly().readonly, code
+        if view.ndim == 1:
+            assert (
+                view.tolist() == list(numbers)
+                and view[1:].tobytes() == view.tobytes()[view.itemsize :]
+            )
+    x = bb.eval("[1.0, 2]")
+    view_of(x).cast("B")[7] = 0xBF
+    assert x[0] == -1
+    if PYPY:  # CPython has no memoryview of these without the C layer
+        view = memoryview(bb.eval("[(a=1, b=2.5), (a=3, b=4.5)]"))
+        assert (view.format, view.shape, view.itemsize) == ("T{l:a:d:b:}", (2,), 16)
+        assert view.tobytes() == bytes(view.cast("B")) == struct.pack("=qdqd", 1, 2.5, 3, 4.5)
+        view = memoryview(bb.eval("[1.0+2im 3]"))
+        assert view.shape == (1, 2) and bytes(view) == struct.pack("=4d", 1, 2, 3, 0)
+        view = memoryview(bb.eval("Float16[1, 2]"))
+        assert view.tolist() == [1, 2] and bytes(view) == struct.pack("=2e", 1, 2)
+        with raises(BufferError, "x[()]"):  # tolist() of it would end PyPy's process
+            memoryview(bb.eval("fill(1.0)"))
+        assert memoryview(bb.Base.vec(bb.eval("fill(1.0)"))).tolist() == [1]
+
+
+def check_pickles():
+    if not PYPY:
+        return  # CPython's PickleBuffer doesn't take what a class written in Python exports
+    bb.eval("struct PortablePair; a::Int32; b::Float64; end")
+    same = bb.eval("(x, y) -> typeof(x) == typeof(y) && isequal(x, y)")
+    for code in (
+        "[1.0, 2]",
+        "[1 2; 3 4]",
+        "Float32[1 2]",
+        "transpose([1 2; 3 4])",
+        "Float64[]",
+        "fill(2.5)",
+        "Float16[1, 2]",
+        "[1+2im 3]",
+        "[(a=i, b=j) for i in 1:2, j in 1.0:2]",
+        "[PortablePair(1, 2) PortablePair(3, 4)]",
+        '["a", "grün"]',
+        'Dict("a" => [1.0], "b" => nothing)',
+    ):
+        x = bb.eval(code, raw=True)
+        for protocol in range(2, 6):
+            y = pickle.loads(pickle.dumps(x, protocol))
+            assert y is not x and same(x, y) is True, (code, protocol, y)
+    m = bb.eval("[1.0 2; 3 4]")
+    kept = pickle.loads(pickle.dumps(m))
+    m[0, 0] = 9
+    assert kept[0, 0] == 1 and kept[0, 1] == 2
+    gaps = pickle.loads(pickle.dumps(m[:, 1:]))
+    assert gaps.shape == (2, 1) and list(gaps[:, 0]) == [2, 4]
+    buffers = []
+    x = bb.eval("[1.0, 2]")
+    data = pickle.dumps(x, 5, buffer_callback=buffers.append)
+    y = pickle.loads(data, buffers=buffers)
+    y[0] = 5
+    assert x[0] == 5 and len(buffers) == 1  # out of band: the same memory
+    readonly = pickle.loads(pickle.dumps(bb.eval('codeunits("ab")')))
+    assert readonly.readonly and list(readonly) == [97, 98]
+    if bb.eval('VERSION < v"1.9"'):  # it takes a second where it is no part of Julia's image
+        s = bb.eval("import SparseArrays; SparseArrays.sparse([1.0 0; 0 2])")
+        assert all(same(s, pickle.loads(pickle.dumps(s, p))) is True for p in range(2, 6))
+    try:
+        bb.eval("sqrt(-1)")
+    except ValueError as e:
+        assert str(pickle.loads(pickle.dumps(e))) == str(e)
+
+
 def check_items():
     x = bb.eval("reshape(collect(1:24), 2, 3, 4)")
     assert x[1, 2, 3] == 24 and x[-1, -1, -1] == 24 and x[0].shape == (3, 4)
@@ -477,6 +562,35 @@ def check_what_is_not_there():
     for f in (lambda: bb.stats(detail=True), lambda: bb.borrow(b"a").__enter__()):
         with raises(NotImplementedError, "PyPy"):
             f()
+    x = bb.eval("[1.0]")
+    # Whoever looks for these has to find others.
+    for name in ("__dlpack__", "__dlpack_device__", "__arrow_c_array__", "__arrow_c_schema__"):
+        assert not hasattr(x, name)
+    assert hasattr(x, "__array_interface__")
+
+    class Tensor:
+        def __dlpack__(self, **_): ...
+
+        def __dlpack_device__(self):
+            return (1, 0)
+
+    class Column:
+        def __arrow_c_array__(self, requested_schema=None):
+            return None, None
+
+    class Table:
+        def __arrow_c_stream__(self, requested_schema=None): ...
+
+    with raises(NotImplementedError, "numpy.from_dlpack(x)"):
+        bb.from_dlpack(Tensor())
+    with raises(TypeError, "numpy.from_dlpack(x)"):
+        bb.wrap(Tensor())
+    with raises(TypeError, "x.to_numpy()"):
+        bb.wrap(Column())
+    with raises(NotImplementedError, "x.to_numpy()"):
+        bb.Base.identity(Column())
+    with raises(NotImplementedError, "x.to_numpy()"):
+        bb.table(Table())
     with raises(TypeError, "comes from Julia"):
         bb.JuliaArray()
     with raises(TypeError, "can't be deleted"):
@@ -506,6 +620,79 @@ def check_numpy():
     y += np.ones(2)
     assert y[1] == 3 and type(bb.eval("x -> x")(np.float32(1.5))) is float
     assert bb.eval("x -> x isa Float32")(np.float32(1.5))
+
+
+def check_records_in_numpy():
+    try:
+        import numpy as np
+    except ImportError:
+        return
+    if not PYPY:
+        return  # CPython's memoryview, which dtypes are made of, has none without the C layer
+    bb.eval("struct PortablePadded; a::Int32; b::Float64; end")
+    x = bb.eval("[PortablePadded(i, j) for i in 1:2, j in 1:3]")
+    view = np.asarray(x)
+    assert view.dtype.names == ("a", "b") and view.dtype.itemsize == 16 and view.shape == (2, 3)
+    view["b"][1, 2] = 50
+    assert x[1, 2].b == 50 and view["a"].tolist() == [[1, 1, 1], [2, 2, 2]]
+    assert np.asarray(bb.eval("[(1, 2), (3, 4)]")).tolist() == [[1, 2], [3, 4]]
+    assert np.asarray(bb.eval("fill((a=1, b=2.5))"))["b"] == 2.5
+    exports = collect()["exports"]
+    del view
+    assert collect()["exports"] < exports
+
+
+def check_times_in_numpy():
+    try:
+        import numpy as np
+    except ImportError:
+        return
+    if not PYPY and sys.version_info < (3, 12):
+        return
+    a = np.array(["2020-01-01", "2021-06-01"], "M8[D]")
+    assert "DateTime64" in bb.eval("x -> string(typeof(x))")(a)
+    x = bb.wrap(a)
+    view = np.asarray(x)
+    assert view.dtype == a.dtype and view.ctypes.data == a.ctypes.data
+    m = np.asarray(bb.eval("x -> [x x]")(a))
+    assert m.shape == (2, 2) and (m[:, 1] == a).all()
+    for protocol in range(2, 6):
+        y = np.asarray(pickle.loads(pickle.dumps(x, protocol)))
+        assert y.dtype == a.dtype and (y == a).all()
+
+
+def check_masked_arrays():
+    try:
+        import numpy as np
+    except ImportError:
+        return
+    m = np.ma.array([1.0, 2, 3], mask=[False, True, False])
+    assert bb.eval("x -> (x[1] = 5; sum(skipmissing(x)))")(m) == 8 and m[0] == 5
+    x = bb.wrap(m)
+    assert bb.eval("x -> count(ismissing, x)")(x) == 1
+    back = bb.to_masked(x)
+    assert back.tolist() == [5, None, 3] and back.ctypes.data == m.ctypes.data
+    with raises(TypeError, "mask"):
+        bb.eval("using BufferBridge; o -> PyArray(o)")(bb.pyobject(m))
+    if PYPY or sys.version_info >= (3, 12):
+        for protocol in range(2, 6):
+            y = pickle.loads(pickle.dumps(x, protocol))
+            assert bb.to_masked(y).tolist() == [5, None, 3]
+
+
+def check_scipy():
+    try:
+        import numpy as np
+        import scipy.sparse
+    except ImportError:
+        return
+    A = scipy.sparse.csc_matrix(np.array([[1.0, 0], [0, 2]]))
+    S = bb.sparse(A)
+    assert bb.eval("sum")(S) == 3 and bb.to_scipy(S).toarray().tolist() == [[1, 0], [0, 2]]
+    if PYPY or sys.version_info >= (3, 12):
+        for protocol in range(2, 6):
+            y = bb.to_scipy(pickle.loads(pickle.dumps(S, protocol)))
+            assert y.toarray().tolist() == [[1, 0], [0, 2]]
 
 
 def main():

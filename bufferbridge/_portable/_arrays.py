@@ -427,21 +427,35 @@ def new_array(slot: int) -> JuliaArray:
     return x
 
 
+# Protocols that only the C layer knows, and what does without.
+_INSTEAD = {
+    "__array_struct__": "; PyPy can't read its __array_struct__: numpy.asarray(x)",
+    "__dlpack__": "; there is no DLPack for Julia on PyPy: numpy.from_dlpack(x)",
+    "__arrow_c_array__": "; there are no Arrow arrays for Julia on PyPy: x.to_numpy()",
+}
+
+
 def wrap(obj: Any, /) -> JuliaArray:
     """JuliaArray around PyArray(obj): obj's memory as a Julia array, whatever its layout.
 
     obj is any buffer exporter, or has an __array_interface__. Contiguous column-major memory
-    is a PyArray <: DenseArray, all else a strided AbstractArray; nothing is copied. Raises
-    TypeError if obj has no memory to share.
+    is a PyArray <: DenseArray, all else a strided AbstractArray; nothing is copied. NumPy's masked
+    arrays are a MaskedArray, of the data and the mask. Raises TypeError if obj has no memory to
+    share.
     """
     bridge.hooks["start"]()
     if not ready():
         raise not_ready()
+    if _buffers.is_masked(obj):
+        from .. import _masked
+
+        return _masked.from_numpy(obj)  # type: ignore[no-any-return]
     v = ffi.new("bb_value *")
     if not _buffers.acquire(obj, v):
+        advice = [text for name, text in _INSTEAD.items() if hasattr(obj, name)]
         raise TypeError(
             f"'{type(obj).__name__}' has no memory to share: it exports no buffer (PEP 3118) and"
-            " has no __array_interface__"
+            " has no __array_interface__" + "".join(advice[:1])
         )
     assert v.tag == BUFFER
     try:

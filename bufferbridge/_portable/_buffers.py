@@ -168,6 +168,11 @@ def acquire(o: Any, v: Any) -> bool:
 
     Raises BufferError, or what the exporter raises.
     """
+    if is_masked(o):  # its buffer is that of the data, and the mask would be lost
+        raise TypeError(
+            "a masked array is two arrays, the data and the mask, and has no memory that is both:"
+            " wrap(x), or x as an argument, shares them; x.data is one without the mask"
+        )
     try:
         view = memoryview(o)
     except TypeError:
@@ -203,6 +208,12 @@ def acquire(o: Any, v: Any) -> bool:
         held.base = base
         _watch(base)
     return True
+
+
+def is_masked(o: Any) -> bool:
+    """Whether it is one of NumPy's masked arrays (csrc/masked.c)."""
+    module = sys.modules.get("numpy.ma")
+    return module is not None and isinstance(o, getattr(module, "MaskedArray", ()))
 
 
 def _holds_objects(format_: str) -> bool:
