@@ -440,11 +440,11 @@ def test_there_and_back():
         ("Any[1, 2]", "int64", [1, 2]),
         ("[UInt8[1, 2], UInt8[]]", "large_binary", [b"\1\2", b""]),
         ("String[]", "large_string", []),
-        ("using Dates; [Date(1969), Date(2024, 2, 29)]", "date32[day]", None),
-        ("using Dates; [DateTime(1969), missing]", "timestamp[ms]", None),
-        ("using Dates; [Time(1, 2, 3)]", "time64[ns]", None),
-        ("using Dates; [Second(1)]", "duration[s]", None),
-        ("using Dates; [Minute(1)]", "duration[s]", None),
+        ("import Dates; [Dates.Date(1969), Dates.Date(2024, 2, 29)]", "date32[day]", None),
+        ("import Dates; [Dates.DateTime(1969), missing]", "timestamp[ms]", None),
+        ("import Dates; [Dates.Time(1, 2, 3)]", "time64[ns]", None),
+        ("import Dates; [Dates.Second(1)]", "duration[s]", None),
+        ("import Dates; [Dates.Minute(1)]", "duration[s]", None),
     ],
 )
 def test_to_arrow(code, type_, values):
@@ -465,7 +465,7 @@ def test_to_arrow_shares_what_it_can():
     array = bb.to_arrow(bits)
     bits[3] = False
     assert array.to_pylist().index(False) == 3
-    seconds = bb.eval("using Dates; Nanosecond.(1:10)")
+    seconds = bb.eval("import Dates; Dates.Nanosecond.(1:10)")
     assert address(bb.to_arrow(seconds)) == bb.Base.reinterpret(bb.Base.Int64, seconds)._address
 
 

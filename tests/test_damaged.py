@@ -83,18 +83,21 @@ def test_producers_that_refuse_everything():
 
 def test_days_that_dates_has_not():
     np = pytest.importorskip("numpy")
-    bb.eval("using Dates")
+    bb.eval("import Dates")
     ends = [np.iinfo("i8").max, np.iinfo("i8").min + 1, 10**17, -(10**17)]
     days = np.array(ends, "i8").view("M8[D]")
-    for f in ("Date", "Dates.year", "Dates.month", "Dates.day"):
+    for f in ("Dates.Date", "Dates.year", "Dates.month", "Dates.day"):
         for k in range(len(days)):
             with pytest.raises(bb.JuliaError, match="InexactError"):
                 bb.eval(f"(x, k) -> {f}(x[k])")(days, k + 1)
     assert (
-        bb.eval("x -> string(Date(x[1]))")(np.array(["-200000-03-01"], "M8[D]")) == "-200000-03-01"
+        bb.eval("x -> string(Dates.Date(x[1]))")(np.array(["-200000-03-01"], "M8[D]"))
+        == "-200000-03-01"
     )
-    last = bb.eval("Dates.value(typemax(Date) - Date(1970))")
-    assert bb.eval("x -> Date(x[1]) == typemax(Date)")(np.array([last], "i8").view("M8[D]"))
+    last = bb.eval("Dates.value(typemax(Dates.Date) - Dates.Date(1970))")
+    assert bb.eval("x -> Dates.Date(x[1]) == typemax(Dates.Date)")(
+        np.array([last], "i8").view("M8[D]")
+    )
 
 
 # ---------------------------------------------------------------------- Arrow

@@ -20,6 +20,8 @@ NAT = -(2**63)
 def jl():
     module = bb.newmodule("DatesTests")
     bb.using("BufferBridge", "Dates", module=module)
+    # However much of these is in Main by then.
+    bb.eval("qualified(T) = sprint(show, T; context = :module => Base)", module)
     return module
 
 
@@ -55,7 +57,7 @@ def test_arrays_are_shared(jl, kind, unit, n, order, shape, step, count):
     if shape:
         a = a[::step]
     x = bb.wrap(a)
-    assert run(jl, "x -> string(eltype(x))", x) == "BufferBridge." + julia_type(dtype)
+    assert run(jl, "x -> qualified(eltype(x))", x) == "BufferBridge." + julia_type(dtype)
     assert run(jl, "x -> Dates.value(first(x))", x) == count
     back = np.asarray(x)
     assert back.dtype == dtype
@@ -73,7 +75,7 @@ def test_every_unit(jl, n):
     for kind in "Mm":
         for unit in UNITS:
             dtype = np.dtype(f"{kind}8[{n}{unit}]")
-            name = run(jl, "f -> string(BufferBridge.memorytype(f, 8))", f"{kind}[{n}{unit}]")
+            name = run(jl, "f -> qualified(BufferBridge.memorytype(f, 8))", f"{kind}[{n}{unit}]")
             assert name == "BufferBridge." + julia_type(dtype)
             assert bb.eval(f"BufferBridge.dtype({name})") == dtype.str
 
@@ -196,7 +198,7 @@ class TestToPython:
         assert type(back) is type(scalar)
         assert back.dtype == scalar.dtype
         assert int(back.view("i8")) == count
-        assert run(jl, "x -> (string(typeof(x)), Dates.value(x))", scalar) == (
+        assert run(jl, "x -> (qualified(typeof(x)), Dates.value(x))", scalar) == (
             "BufferBridge." + julia_type(np.dtype(dtype)),
             count,
         )

@@ -104,7 +104,7 @@ def test_other_operators():
     assert i == 13
     text = bb.eval('"ab"', raw=True)
     assert text * "c" == "abc" and text**2 == "abab"
-    assert bb.eval("using Dates; Month(2)") * 3 == bb.eval("Month(6)")
+    assert bb.eval("import Dates; Dates.Month(2)") * 3 == bb.eval("Dates.Month(6)")
     with pytest.raises(TypeError, match="powermod"):
         pow(kept(3), 2, 5)
     with pytest.raises(TypeError, match="no method matching"):

@@ -36,7 +36,7 @@ zeros(2, 0)
 [(a = 1, b = 2.0)]
 [(1, 2.0f0), (3, 4.0f0)]
 codeunits("abc")
-using Dates; [Date(2020, 1, 2)]
+import Dates; [Dates.Date(2020, 1, 2)]
 """.strip().split("\n")
 
 

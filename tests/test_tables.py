@@ -27,10 +27,10 @@ def julia():
         module TableTests
         isnamed(t) = t isa NamedTuple
         names(t) = map(string, collect(keys(t)))
-        types(t) = [string(eltype(c)) for c in t]
+        types(t) = [anytype(c) for c in t]
         kinds(t) = [string(nameof(typeof(c))) for c in t]
         sums(t) = [sum(skipmissing(c)) for c in t]
-        anytype(x::AbstractVector) = string(eltype(x))
+        anytype(x::AbstractVector) = sprint(show, eltype(x); context = :module => Base)
         pair(n) = (x = collect(1.0:n), y = Union{Int,Missing}[i == 2 ? missing : i for i in 1:n])
         total(x::AbstractVector) = sum(x)
         elements(x) = collect(Any, x)
@@ -38,6 +38,13 @@ def julia():
         end
         """
     )
+
+
+@pytest.fixture(scope="module")
+def dates():
+    module = bb.newmodule("TableDates")
+    bb.eval("import BufferBridge; const D = BufferBridge.Dates", module)
+    return module
 
 
 def address(array):
@@ -411,11 +418,13 @@ def test_missing_values_to_pandas(julia):
     assert df.isna().to_numpy().tolist() == [[False, True, False, True], [True, False, True, True]]
 
 
-def test_dates_to_pandas():
+def test_dates_to_pandas(dates):
     df = bb.to_pandas(
         bb.eval(
-            "using Dates; (d = [Date(1969), Date(2024, 2, 29)], t = [DateTime(2024), missing],"
-            " p = Millisecond.(1:2), o = [Time(1), Time(2)])"
+            "let (Date, DateTime, Time) = (D.Date, D.DateTime, D.Time)\n"
+            "(d = [Date(1969), Date(2024, 2, 29)], t = [DateTime(2024), missing],"
+            " p = D.Millisecond.(1:2), o = [Time(1), Time(2)]) end",
+            dates,
         )
     )
     assert df["d"].tolist() == [pd.Timestamp("1969-01-01"), pd.Timestamp("2024-02-29")]
@@ -444,12 +453,12 @@ def test_vectors_to_series():
     assert bb.to_pandas(bb.eval('["a", missing]')).isna().tolist() == [False, True]
 
 
-def test_to_polars_and_arrow(julia):
+def test_to_polars_and_arrow(julia, dates):
     t = bb.eval(
         """
-        using Dates
-        (x = collect(1.0:2), s = ["a", missing], b = [true, false], d = [Date(2024), missing])
+        (x = collect(1.0:2), s = ["a", missing], b = [true, false], d = [D.Date(2024), missing])
         """,
+        dates,
         raw=True,
     )
     df = bb.to_polars(t)
