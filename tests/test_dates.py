@@ -50,7 +50,7 @@ def julia_type(dtype):
     step=st.sampled_from([1, 2, -1]),
     count=st.integers(NAT, 2**63 - 1),
 )
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_arrays_are_shared(jl, kind, unit, n, order, shape, step, count):
     dtype = np.dtype(f"{order}{kind}8[{n if n > 1 else ''}{unit}]")
     a = np.full(shape, count, f"{order}i8").view(dtype)
