@@ -144,12 +144,13 @@ def wrap(obj: Any) -> Any:
 
     Raises TypeError that says what to do.
     """
+    if _defines(type(obj), *_INTERFACES):
+        return NotImplemented
     try:
         series = _values(obj)
         if series is not NotImplemented:
             return series
-        names = ("__arrow_c_array__", "__arrow_c_stream__")
-        if _defines(type(obj), *_INTERFACES) or not _defines(type(obj), *names):
+        if not _defines(type(obj), "__arrow_c_array__", "__arrow_c_stream__"):
             return NotImplemented
         return from_object(obj)
     except Unsupported as e:
@@ -175,9 +176,12 @@ _INTERFACES = ("__array_interface__", "__array_struct__")
 def has_values(class_: type) -> bool:
     """Whether instances of a class may go to Julia as their values."""
     mro = type.__dict__["__mro__"].__get__(class_)
-    return (_defines(class_, "__arrow_c_array__") and not _defines(class_, *_INTERFACES)) or any(
-        getattr(sys.modules.get(module), name, None) in mro
-        for module, name in (*_SERIES, *_OF_PANDAS)
+    return not _defines(class_, *_INTERFACES) and (
+        _defines(class_, "__arrow_c_array__")
+        or any(
+            getattr(sys.modules.get(module), name, None) in mro
+            for module, name in (*_SERIES, *_OF_PANDAS)
+        )
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -11,6 +12,15 @@ from collections.abc import Callable
 import pytest
 
 import bufferbridge as bb
+
+
+def pytest_collection_finish(session) -> None:
+    """Have Python's collector leave alone what is imported by now.
+
+    The libraries that are tested against have millions of objects, and the tests collect often.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -44,8 +54,6 @@ def run_python(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 def collect_both() -> dict[str, int]:
     """Collects on both sides, and says what is held afterwards."""
-    import gc
-
     for _ in range(2):
         gc.collect()
         bb.Base.GC.gc()
