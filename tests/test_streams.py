@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import pty
+import subprocess
 import sys
 
 import pytest
@@ -339,9 +340,16 @@ def test_a_terminal_shows_the_question_before_it_reads():
         "import bufferbridge as bb; bb.use_stdin();"
         'bb.eval(\'print("name? "); println("hello ", readline())\')'
     )
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.execv(sys.executable, [sys.executable, "-c", code])
+    # Not pty.fork(): jax, which other tests import, warns of every fork.
+    fd, terminal = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
     seen = b""
     with contextlib.suppress(OSError):  # the end of a terminal on Linux
         while chunk := os.read(fd, 1000):
@@ -349,6 +357,6 @@ def test_a_terminal_shows_the_question_before_it_reads():
             if seen.endswith(b"name? "):
                 os.write(fd, b"Ada\n")
     os.close(fd)
-    _, status = os.waitpid(pid, 0)
+    status = child.wait()
     assert status == 0, seen
     assert seen.replace(b"\r\n", b"\n") == b"name? Ada\nhello Ada\n"
