@@ -53,8 +53,27 @@ def run_python(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 def collect_both() -> dict[str, int]:
-    """Collects on both sides, and says what is held afterwards."""
-    for _ in range(2):
+    """Collects on both sides, until nothing more is let go; says what is held afterwards."""
+    stats = bb.stats()
+    for _ in range(2):  # what one side lets go may be what kept something of the other's
+        before = stats
         gc.collect()
-        bb.Base.GC.gc()
-    return bb.stats()
+        bb.Base.GC.gc()  # some 100 ms where much was compiled
+        stats = bb.stats()
+        if stats == before:
+            break
+    return stats
+
+
+_settled: dict[str, int] | None = None
+
+
+@pytest.fixture
+def held():
+    """What both sides hold before the test, and a check that it is the same afterwards."""
+    global _settled
+    # A collection takes long: nothing has to be done again where nothing has come since.
+    before = collect_both() if bb.stats() != _settled else _settled
+    yield before
+    _settled = collect_both()
+    assert _settled == before

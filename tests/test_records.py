@@ -1115,10 +1115,10 @@ def test_any_bytes_are_strings_as_julias(items):
 # -------------------------------------------------------------------- Python's objects
 
 
-def references(o):
-    """What holds the object, when Julia has let go of what it can."""
+def references(*objects):
+    """What holds each of the objects, when Julia has let go of what it can."""
     collect_both()
-    return sys.getrefcount(o)
+    return tuple(sys.getrefcount(o) for o in objects)
 
 
 def test_elements_are_the_very_objects():
@@ -1149,42 +1149,42 @@ OBJECTS = bb.eval("""(read = x -> (for i in eachindex(x); x[i]; end; nothing),
 def test_references_are_counted():
     o, p = Thing(), Thing()
     a = np.array([o, None, o], object)
-    counts = references(o), references(p)
+    counts = references(o, p)
     OBJECTS.read(a)
     OBJECTS.copy(a)
-    assert (references(o), references(p)) == counts
+    assert references(o, p) == counts
     OBJECTS.write(a, p)
     assert a[1] is p
-    assert (references(o), references(p)) == (counts[0], counts[1] + 1)
+    assert references(o, p) == (counts[0], counts[1] + 1)
     OBJECTS.swap(a)
     assert a.tolist() == [p, o, o]
-    assert (references(o), references(p)) == (counts[0], counts[1] + 1)
+    assert references(o, p) == (counts[0], counts[1] + 1)
     OBJECTS.broadcast(a)
     assert a.tolist() == [o, o, p]
-    assert (references(o), references(p)) == (counts[0], counts[1] + 1)
+    assert references(o, p) == (counts[0], counts[1] + 1)
     OBJECTS.fill(a, p)
     assert a.tolist() == [p, p, p]
-    assert (references(o), references(p)) == (counts[0] - 2, counts[1] + 3)
+    assert references(o, p) == (counts[0] - 2, counts[1] + 3)
     x = identity(a)
     x[0] = o
     x[1:] = o
-    assert (references(o), references(p)) == (counts[0] + 1, counts[1])
+    assert references(o, p) == (counts[0] + 1, counts[1])
     del x
     view = np.asarray(identity(a))
     view[0] = p
-    assert (references(o), references(p)) == (counts[0], counts[1] + 1)
+    assert references(o, p) == (counts[0], counts[1] + 1)
 
 
 def test_references_in_records_are_counted():
     o, p = Thing(), Thing()
     a = np.zeros(2, [("n", "i1"), ("o", "O"), ("pair", "O", 2)])
     a["o"] = a["pair"] = None
-    counts = references(o), references(p)
+    counts = references(o, p)
     x = identity(a)
     x[0] = (1, o, (o, p))
     assert a[0]["o"] is o
     assert a["pair"].tolist() == [[o, p], [None, None]]
-    assert (references(o), references(p)) == (counts[0] + 2, counts[1] + 1)
+    assert references(o, p) == (counts[0] + 2, counts[1] + 1)
     assert x[0].o is o
     assert x["pair"][0][1] is p
     # A failed write leaves memory and references as they are.
@@ -1196,15 +1196,15 @@ def test_references_in_records_are_counted():
             x[1:] = value
     del value
     assert a.tobytes() == before
-    assert (references(o), references(p)) == (counts[0] + 2, counts[1] + 1)
+    assert references(o, p) == (counts[0] + 2, counts[1] + 1)
     x["o"] = p
     x["pair"][0] = (p, p)
-    assert (references(o), references(p)) == (counts[0], counts[1] + 4)
+    assert references(o, p) == (counts[0], counts[1] + 4)
     bb.eval("x -> (x[1] = x[2]; nothing)")(x)
-    assert (references(o), references(p)) == (counts[0], counts[1] + 2)
+    assert references(o, p) == (counts[0], counts[1] + 2)
     bb.eval("x -> (x.o[2] = nothing; nothing)")(x)
     assert a[1]["o"] is None
-    assert references(p) == counts[1] + 1
+    assert references(p) == (counts[1] + 1,)
 
 
 def test_read_only_objects():
