@@ -205,6 +205,10 @@ static void describe(bb_buffer *b)
             bits |= b->strides[i];
     if (bits % alignment == 0)
         b->flags |= BB_ALIGNED;
+    else if (b->len == 0) { /* where there are no items any address will do: an empty array.array has an odd one */
+        b->ptr = NULL;
+        b->flags |= BB_ALIGNED;
+    }
 }
 
 /* Checks shape and itemsize against each other; computes the bytes of all items, which

@@ -1013,6 +1013,15 @@ def test_empty_arrays():
                 julia("x[1]")(x)
 
 
+def test_empty_arrays_at_odd_addresses():
+    """That of an empty array.array is one; it is a Vector as others are."""
+    bytes_ = np.zeros(64, "u1")
+    for empty in (array.array("d"), bytes_[1:1].view("f8"), bytes_[3:3].view("f8").reshape(0, 3)):
+        assert julia("x isa Array{Float64}")(empty) is True
+        assert np.asarray(identity(empty)).shape == np.asarray(empty).shape
+        assert bb.Base.sum(bb.wrap(empty)) == 0
+
+
 def test_numbers_of_unaligned_memory_are_whole():
     for dtype in ("i2", "f4", "f8", "c16"):
         a = unaligned(np.arange(1, 8).astype(dtype))
