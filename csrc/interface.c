@@ -9,6 +9,16 @@
  * and against the length where there is a buffer. */
 #include "bufferbridge.h"
 
+/* The end of both ways: v gets b, if that was filled in (0; -1: an exception is set), and b keeps the object and what
+ * it told. Else b is dropped, with whatever it has already. */
+static int finish(int filled, bb_buffer *b, PyObject *o, PyObject *told, bb_value *v)
+{
+    if (filled == 0 && (b->keep = PyTuple_Pack(2, o, told)) != NULL && bb_finish_buffer(b, o, v) > 0)
+        return 1;
+    bb_drop_buffer(b);
+    return -1;
+}
+
 /* The format and itemsize that the package finds for a dict like that of __array_interface__. */
 static int set_format(bb_buffer *b, PyObject *o, PyObject *interface)
 {
@@ -102,21 +112,38 @@ static int take_address(bb_buffer *b, PyObject *data)
     return b->ptr == NULL && PyErr_Occurred() ? -1 : 0;
 }
 
+static int fill_by_interface(bb_buffer *b, PyObject *o, PyObject *interface, PyObject *shape)
+{
+    PyObject *data, *strides, *offset;
+
+    if (interface_item(interface, "data", &data) < 0 ||
+        interface_item(interface, "strides", &strides) < 0 ||
+        interface_item(interface, "offset", &offset) < 0)
+        return -1;
+    /* Without data it is the object itself that should export them. */
+    if ((data != NULL && PyTuple_Check(data) ? take_address(b, data) : take_buffer(b, data ? data : o, offset)) < 0 ||
+        set_format(b, o, interface) < 0 ||
+        int64_items(shape, b->ndim, (int64_t *)b->shape, "shape") < 0 || bb_check_shape(b, o) < 0)
+        return -1;
+    if (strides == NULL)
+        bb_row_major_strides(b);
+    else if (int64_items(strides, b->ndim, (int64_t *)b->strides, "strides") < 0)
+        return -1;
+    return b->view.obj == NULL ? 0 : check_length(b);
+}
+
 /* `interface` is a dict that nobody else has, so that its values live. */
 static int acquire_interface(PyObject *o, PyObject *interface, bb_value *v)
 {
-    PyObject *shape, *typestr, *data, *strides, *mask, *offset;
+    PyObject *shape, *typestr, *mask;
     bb_buffer *b;
 
     if (interface_item(interface, "shape", &shape) < 0 ||
         interface_item(interface, "typestr", &typestr) < 0 ||
-        interface_item(interface, "data", &data) < 0 ||
-        interface_item(interface, "strides", &strides) < 0 ||
-        interface_item(interface, "mask", &mask) < 0 ||
-        interface_item(interface, "offset", &offset) < 0)
+        interface_item(interface, "mask", &mask) < 0)
         return -1;
     if (shape == NULL || typestr == NULL || !PyTuple_Check(shape) || !PyUnicode_Check(typestr)) {
-        PyErr_SetString(PyExc_TypeError, "__array_interface__: 'shape' or 'typestr' is missing");
+        PyErr_SetString(PyExc_TypeError, "__array_interface__: there must be a 'shape', a tuple, and a 'typestr', a str");
         return -1;
     }
     if (mask != NULL) {
@@ -132,26 +159,7 @@ static int acquire_interface(PyObject *o, PyObject *interface, bb_value *v)
     if ((b = bb_new_buffer(PyTuple_GET_SIZE(shape))) == NULL)
         return -1;
     b->ndim = PyTuple_GET_SIZE(shape);
-    /* Without data it is the object itself that should export them. */
-    if ((data != NULL && PyTuple_Check(data) ? take_address(b, data) : take_buffer(b, data ? data : o, offset)) < 0)
-        goto fail;
-    if (set_format(b, o, interface) < 0)
-        goto fail;
-    if (int64_items(shape, b->ndim, (int64_t *)b->shape, "shape") < 0 || bb_check_shape(b, o) < 0)
-        goto fail;
-    if (strides == NULL)
-        bb_row_major_strides(b);
-    else if (int64_items(strides, b->ndim, (int64_t *)b->strides, "strides") < 0)
-        goto fail;
-    if (b->view.obj != NULL && check_length(b) < 0)
-        goto fail;
-    if ((b->keep = PyTuple_Pack(2, o, interface)) == NULL)
-        goto fail;
-    if (bb_finish_buffer(b, o, v) > 0)
-        return 1;
-fail:
-    bb_drop_buffer(b);
-    return -1;
+    return finish(fill_by_interface(b, o, interface, shape), b, o, interface, v);
 }
 
 int bb_acquire_interface(PyObject *o, PyObject *interface, bb_value *v)
@@ -198,12 +206,30 @@ static PyObject *interface_of_struct(const array_struct *s)
     return interface;
 }
 
+static int fill_by_struct(bb_buffer *b, PyObject *o, const array_struct *s)
+{
+    PyObject *interface = interface_of_struct(s);
+    int described = interface == NULL ? -1 : set_format(b, o, interface);
+
+    Py_XDECREF(interface);
+    if (described < 0)
+        return -1;
+    for (int i = 0; i < b->ndim; i++) /* not s->nd: Python code may have changed that since */
+        ((int64_t *)b->shape)[i] = s->shape[i];
+    if (bb_check_shape(b, o) < 0)
+        return -1;
+    if (s->strides == NULL)
+        bb_row_major_strides(b);
+    else
+        for (int i = 0; i < b->ndim; i++)
+            ((int64_t *)b->strides)[i] = s->strides[i];
+    return 0;
+}
+
 int bb_acquire_struct(PyObject *o, PyObject *capsule, bb_value *v)
 {
     const array_struct *s;
-    PyObject *interface;
     bb_buffer *b;
-    int described;
 
     if (!PyCapsule_CheckExact(capsule))
         return 0;
@@ -228,25 +254,5 @@ int bb_acquire_struct(PyObject *o, PyObject *capsule, bb_value *v)
     b->ndim = s->nd;
     b->ptr = s->data;
     b->readonly = !(s->flags & WRITEABLE);
-    interface = interface_of_struct(s);
-    described = interface == NULL ? -1 : set_format(b, o, interface);
-    Py_XDECREF(interface);
-    if (described < 0)
-        goto fail;
-    for (int i = 0; i < b->ndim; i++) /* not s->nd: Python code may have changed that since */
-        ((int64_t *)b->shape)[i] = s->shape[i];
-    if (bb_check_shape(b, o) < 0)
-        goto fail;
-    if (s->strides == NULL)
-        bb_row_major_strides(b);
-    else
-        for (int i = 0; i < b->ndim; i++)
-            ((int64_t *)b->strides)[i] = s->strides[i];
-    if ((b->keep = PyTuple_Pack(2, o, capsule)) == NULL)
-        goto fail;
-    if (bb_finish_buffer(b, o, v) > 0)
-        return 1;
-fail:
-    bb_drop_buffer(b);
-    return -1;
+    return finish(fill_by_struct(b, o, s), b, o, capsule, v);
 }
