@@ -553,12 +553,32 @@ static PyObject *call_producer(PyObject *method, PyObject *dl_device, int copy)
     return capsule;
 }
 
+/* torch's tensors may be the negative of what is in memory (is_neg(): x.conj().imag). Of these torch gives what is in
+ * memory, as if it were they. 1, 0, or -1 with an exception. */
+static int is_negated(PyObject *o)
+{
+    PyObject *answer;
+    int r;
+
+    if (!PyObject_HasAttrString((PyObject *)Py_TYPE(o), "is_neg"))
+        return 0;
+    if ((answer = PyObject_CallMethod(o, "is_neg", NULL)) == NULL)
+        return -1;
+    r = answer == Py_True;
+    Py_DECREF(answer);
+    return r;
+}
+
 /* copy: what the producer is told (0, or -1 for nothing); accepted: as take's. */
 static int import(PyObject *o, PyObject *method, PyObject *dl_device, int copy, int accepted, bb_value *v)
 {
-    PyObject *capsule = call_producer(method, dl_device, copy);
-    int r;
+    PyObject *capsule = NULL;
+    int r = is_negated(o);
 
+    if (r > 0)
+        PyErr_SetString(PyExc_BufferError, "its elements are yet to be negated");
+    else if (r == 0)
+        capsule = call_producer(method, dl_device, copy);
     if (capsule == NULL) {
         explain_refusal(o);
         return -1;
@@ -597,6 +617,9 @@ static PyObject *parse_device(PyObject *device)
     if (PyUnicode_Check(device)) {
         if (PyUnicode_CompareWithASCIIString(device, "cpu") == 0)
             return Py_BuildValue("(ii)", CPU, 0);
+    } else if (!PyTuple_Check(device)) {
+        PyErr_Format(PyExc_TypeError, "device must be 'cpu', (1, 0) or None, not %R", device);
+        return NULL;
     } else if (two_integers(device, "device", &type, &id) < 0)
         return NULL;
     else if (type == CPU && id == 0)

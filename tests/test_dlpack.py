@@ -676,6 +676,8 @@ def test_what_is_no_producer():
         bb.from_dlpack(np.zeros(1), device="cuda")
     with pytest.raises(BufferError, match="device must be 'cpu'"):
         bb.from_dlpack(np.zeros(1), device=(2, 0))
+    with pytest.raises(TypeError, match="device must be 'cpu'"):
+        bb.from_dlpack(np.zeros(1), device=1)
 
 
 def test_masked_arrays_are_no_tensors():
@@ -835,6 +837,11 @@ def test_tensors_that_torch_does_not_export(torch):
     with pytest.raises(BufferError, match=r"conjugate.*x\.resolve_conj\(\)"):
         identity(z.conj())
     assert identity(z.conj().resolve_conj()).shape == (3,)
+    negated = torch.tensor([1 + 2j]).conj().imag  # which torch itself would export as 2.0
+    for f in (identity, bb.wrap, bb.from_dlpack):
+        with pytest.raises(BufferError, match=r"negated.*x\.resolve_neg\(\)"):
+            f(negated)
+    assert list(identity(negated.resolve_neg())) == [-2.0]
     with pytest.raises(BufferError, match=r"bfloat.*x\.float\(\)"):
         identity(torch.zeros(3, dtype=torch.bfloat16))
     with pytest.raises(BufferError, match=r"layout.*x\.to_dense\(\)"):
