@@ -57,7 +57,7 @@ _REMEDIES = {
     "+vl": ("list views", "pass the flattened values and the offsets"),
     "+vL": ("list views", "pass the flattened values and the offsets"),
     "+w:": ("lists of a fixed size", "pass the flattened values"),
-    "+s": ("structs", "pass the fields one by one, or a table of them to bufferbridge.table"),
+    "+s": ("structs, as tables have", "bufferbridge.table(x) gives the fields as vectors"),
     "+m": ("maps", "pass keys and values one by one"),
     "+u": ("unions", "pass the children one by one"),
     "+r": ("run-end encoded values", "decode them (pyarrow.compute.run_end_decode)"),
@@ -107,7 +107,7 @@ def parts_of(obj: Any, stream: bool = False) -> tuple[Parts, list[Parts]]:
     Raises TypeError if it has neither method, BufferError for arrays that contradict themselves.
     """
     if hasattr(obj, "__arrow_c_array__") and not (stream and hasattr(obj, "__arrow_c_stream__")):
-        parts = _core._arrow_import(*obj.__arrow_c_array__())
+        parts = _core._arrow_import(obj.__arrow_c_array__())
         return parts, [parts]
     if hasattr(obj, "__arrow_c_stream__"):
         return _core._arrow_stream(obj.__arrow_c_stream__())
@@ -126,8 +126,12 @@ def in_chunks(n: int, table: bool) -> Unsupported:
     """What is raised for an array, or a table, in n chunks."""
     return Unsupported(
         f"{'this table' if table else 'it'} is in {n} chunks, and Julia wants one: join them first "
-        "(pyarrow: x.combine_chunks(); polars: x.rechunk())"
-        + (", or copy, by bufferbridge.table(x, copy=True)" if table else "")
+        "(pyarrow: x.combine_chunks(); polars: x.rechunk()"
+        + (
+            "), or copy, by bufferbridge.table(x, copy=True)"
+            if table
+            else "; pandas: pyarrow.array(x).combine_chunks())"
+        )
     )
 
 

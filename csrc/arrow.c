@@ -7,8 +7,9 @@
  * waits for, and when Python has ended. So `release_array` takes no lock, allocates nothing and touches no Python
  * object: it pushes a node on the list of acquire.c, and asks CPython for a "pending call", which the main thread makes
  * soon and which releases the Py_buffers there, with the GIL. (If there is no room for one, or the main thread is busy
- * elsewhere, the next call into Julia or bb.stats() does it.) Once Julia's exit hooks have begun nothing is released
- * any more: all memory then stays until the process ends. The ArrowSchemas are plain memory of C's.
+ * elsewhere, the next call into Julia or bb.stats() does it.) Before Julia's exit hooks begin, bb_arrow_end sees to it that
+ * no thread is in CPython for that, nor comes there again. From then on nothing is released any more: all memory stays
+ * until the process ends. The ArrowSchemas are plain memory of C's.
  *
  * In (bb_py_arrow_import, bb_py_arrow_stream): the ArrowArray is moved out of its capsule into one of ours, whose
  * destructor releases it: once, with the GIL. Each of its buffers is an exporter of read-only memory (ArrowMemory) that
@@ -20,6 +21,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ------------------------------------------------ the interface's own structs */
 
@@ -72,6 +74,8 @@ static void free_exported(exported *e)
 void bb_arrow_release_now(bb_node *node) { free_exported((exported *)node); }
 
 static _Atomic int scheduled; /* a pending call is on its way */
+static _Atomic int asking;    /* threads that may be in Py_AddPendingCall */
+static _Atomic int ended;     /* nobody goes there any more: Python ends */
 
 static int drain(void *Py_UNUSED(ignored))
 {
@@ -86,9 +90,20 @@ static void release_array(struct ArrowArray *array)
     exported *e = array->private_data;
     array->release = NULL;
     bb_release_later(&e->node);
-    if (bb.status == BB_RUNNING && !bb.stopping && atomic_exchange(&scheduled, 1) == 0 &&
+    atomic_fetch_add(&asking, 1); /* before the look at `ended`, as bb_arrow_end has it the other way round */
+    if (bb.status == BB_RUNNING && !atomic_load(&ended) && atomic_exchange(&scheduled, 1) == 0 &&
         Py_AddPendingCall(drain, NULL) < 0)
         atomic_store(&scheduled, 0);
+    atomic_fetch_sub(&asking, 1);
+}
+
+/* With the GIL, which those that are waited for don't need: Py_AddPendingCall takes a lock of its own only. In a
+ * fork, where their threads are missing, nobody calls this. */
+void bb_arrow_end(void)
+{
+    atomic_store(&ended, 1);
+    while (atomic_load(&asking) > 0)
+        usleep(100);
 }
 
 /* Any thread, without the GIL. */
@@ -386,10 +401,11 @@ static PyObject *move_array(struct ArrowArray *source)
     if (array == NULL)
         return PyErr_NoMemory();
     *array = *source;
-    if ((capsule = PyCapsule_New(array, OWNED, release_owned)) == NULL)
+    source->release = NULL; /* before anything else can run that would take it, too */
+    if ((capsule = PyCapsule_New(array, OWNED, release_owned)) == NULL) {
+        *source = *array;
         PyMem_RawFree(array);
-    else
-        source->release = NULL;
+    }
     return capsule;
 }
 
@@ -460,9 +476,17 @@ static int check(const struct ArrowSchema *schema, const struct ArrowArray *a)
 
 static int64_t count_nulls(const uint8_t *bits, int64_t offset, int64_t length)
 {
-    int64_t valid = 0;
-    for (int64_t i = offset; i < offset + length; i++)
-        valid += bits[i >> 3] >> (i & 7) & 1;
+    int64_t valid = 0, i = offset, end = offset + length;
+    uint64_t word;
+    while (i < end)
+        if ((i & 7) == 0 && end - i >= 64) {
+            memcpy(&word, bits + (i >> 3), sizeof word);
+            valid += __builtin_popcountll(word);
+            i += 64;
+        } else {
+            valid += bits[i >> 3] >> (i & 7) & 1;
+            i++;
+        }
     return length - valid;
 }
 
@@ -613,7 +637,8 @@ static PyObject *import(const struct ArrowSchema *schema, struct ArrowArray *arr
     inner = children && d.layout == STRUCT ? children_of(schema, a) : PyTuple_New(0);
     if (name != NULL && inner != NULL && (buffers = buffers_of(&d, a, owner, &null_count)) != NULL)
         r = Py_BuildValue("(sOLLLOOi)", format, name, (long long)(a ? a->length : 0), (long long)null_count,
-                          (long long)(a ? a->offset & 7 : 0), buffers, inner, schema->dictionary != NULL);
+                          (long long)(a && a->length > 0 ? a->offset & 7 : 0), buffers, inner,
+                          schema->dictionary != NULL);
     Py_XDECREF(name);
     Py_XDECREF(inner);
     Py_XDECREF(buffers);
@@ -621,22 +646,20 @@ static PyObject *import(const struct ArrowSchema *schema, struct ArrowArray *arr
     return r;
 }
 
-/* _arrow_import(schema, array): two capsules; the second one is used up. */
-PyObject *bb_py_arrow_import(PyObject *Py_UNUSED(module), PyObject *args)
+/* _arrow_import(pair): of what __arrow_c_array__ gave, two capsules in a tuple; the second one is used up. */
+PyObject *bb_py_arrow_import(PyObject *Py_UNUSED(module), PyObject *pair)
 {
-    PyObject *first, *second;
-    struct ArrowSchema *schema;
-    struct ArrowArray *array;
+    PyObject *schema = NULL, *array = NULL;
 
-    if (!PyArg_ParseTuple(args, "OO", &first, &second))
-        return NULL;
-    if (!PyCapsule_IsValid(first, SCHEMA) || !PyCapsule_IsValid(second, ARRAY)) {
+    if (PyTuple_Check(pair) && PyTuple_Size(pair) == 2) {
+        schema = PyTuple_GetItem(pair, 0);
+        array = PyTuple_GetItem(pair, 1);
+    }
+    if (schema == NULL || !PyCapsule_IsValid(schema, SCHEMA) || !PyCapsule_IsValid(array, ARRAY)) {
         PyErr_SetString(PyExc_TypeError, "__arrow_c_array__ must give a pair of capsules, arrow_schema and arrow_array");
         return NULL;
     }
-    schema = PyCapsule_GetPointer(first, SCHEMA);
-    array = PyCapsule_GetPointer(second, ARRAY);
-    return import(schema, array, 1);
+    return import(PyCapsule_GetPointer(schema, SCHEMA), PyCapsule_GetPointer(array, ARRAY), 1);
 }
 
 /* ------------------------------------------------------------ in: streams */
@@ -660,12 +683,15 @@ static int stream_call(struct ArrowArrayStream *s, struct ArrowSchema *schema, s
  * moved out of the capsule first: other threads may come here with the same one while this waits without the GIL. */
 PyObject *bb_py_arrow_stream(PyObject *Py_UNUSED(module), PyObject *capsule)
 {
-    struct ArrowArrayStream *theirs = PyCapsule_GetPointer(capsule, STREAM), s;
+    struct ArrowArrayStream *theirs, s;
     struct ArrowSchema schema = {0};
     PyObject *list = NULL, *empty = NULL, *item, *r = NULL, *type, *value, *traceback;
 
-    if (theirs == NULL)
+    if (!PyCapsule_IsValid(capsule, STREAM)) {
+        PyErr_SetString(PyExc_TypeError, "__arrow_c_stream__ must give a capsule, arrow_array_stream");
         return NULL;
+    }
+    theirs = PyCapsule_GetPointer(capsule, STREAM);
     if (theirs->release == NULL) {
         PyErr_SetString(PyExc_BufferError, "this Arrow stream was used up already");
         return NULL;

@@ -90,7 +90,8 @@ PyObject *bb_py_borrow(PyObject *Py_UNUSED(module), PyObject *o)
     bb_value buffer, args[2], out;
     PyObject *result = NULL;
 
-    if (bb_acquire_for_wrapping(o, &buffer) < 0)
+    if (bb_acquire_for_wrapping(o, ": borrow an array of it, x.to_numpy() or numpy.asarray(x); bufferbridge.wrap(x) also "
+                                   "takes Arrow arrays and Series", &buffer) < 0)
         return NULL;
     bb_loan *loan = bb_lend((bb_buffer *)buffer.a.p);
     if (loan == NULL) {

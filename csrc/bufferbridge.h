@@ -158,7 +158,8 @@ enum { BB_P_INTERFACE = 1, BB_P_STRUCT = 2, BB_P_DLPACK = 4, BB_P_ALL = BB_P_INT
 
 /* By a buffer or one of the protocols in `wanted`. 1: v is a BB_BUFFER; 0: no memory; -1: exception */
 int bb_acquire(PyObject *o, int wanted, bb_value *v);
-int bb_acquire_for_wrapping(PyObject *o, bb_value *v); /* starts Julia; -1 too where there is no memory */
+/* Starts Julia; -1 too where there is no memory, with an error that ends with what to do `instead`. */
+int bb_acquire_for_wrapping(PyObject *o, const char *instead, bb_value *v);
 bb_handle *bb_hold(PyObject *o);           /* NULL: no memory; no exception is set */
 int bb_is_masked(PyObject *o);             /* masked.c */
 PyObject *bb_wrap_masked(PyObject *o);
@@ -305,9 +306,10 @@ static inline int bb_is_julia(PyObject *o) { return bb_is_own_type(Py_TYPE(o)); 
 /* Arrow's C data interface; see arrow.c. */
 PyObject *bb_arrow_attribute(PyObject *self, void *schema);
 void bb_arrow_release_now(bb_node *node);
+void bb_arrow_end(void);             /* before Python ends */
 PyObject *bb_py_arrow_export(PyObject *module, PyObject *args);
 PyObject *bb_py_arrow_schema(PyObject *module, PyObject *args);
-PyObject *bb_py_arrow_import(PyObject *module, PyObject *args);
+PyObject *bb_py_arrow_import(PyObject *module, PyObject *pair);
 PyObject *bb_py_arrow_stream(PyObject *module, PyObject *capsule);
 
 /* Of the operators, with {0, NULL} at the end; see numbers.c. */

@@ -10,7 +10,7 @@ bb_state bb;
 
 /* --------------------------------------------------------- module functions */
 
-int bb_acquire_for_wrapping(PyObject *o, bb_value *buffer)
+int bb_acquire_for_wrapping(PyObject *o, const char *instead, bb_value *buffer)
 {
     PyObject *started = PyObject_CallNoArgs(bb.start);
     if (started == NULL)
@@ -20,7 +20,7 @@ int bb_acquire_for_wrapping(PyObject *o, bb_value *buffer)
     case 0:
         PyErr_Format(PyExc_TypeError,
                      "'%.200s' has no memory to share: it exports no buffer (PEP 3118) and has no "
-                     "__array_interface__, __array_struct__ or __dlpack__", bb_type_name(Py_TYPE(o)));
+                     "__array_interface__, __array_struct__ or __dlpack__%s", bb_type_name(Py_TYPE(o)), instead);
         /* fall through */
     case -1:
         return -1;
@@ -38,7 +38,7 @@ static PyObject *wrap_otherwise(PyObject *o)
     Py_DECREF(started);
     if ((module = PyImport_ImportModule("bufferbridge._arrow")) == NULL)
         return NULL;
-    r = PyObject_CallMethod(module, "wrap", "O", o);
+    r = PyObject_CallMethod(module, "wrap", "(O)", o); /* a tuple is one argument, too */
     Py_DECREF(module);
     return r;
 }
@@ -59,7 +59,8 @@ static PyObject *py_wrap(PyObject *Py_UNUSED(module), PyObject *o)
         else
             o = other; /* what has the memory */
     }
-    if (bb_acquire_for_wrapping(o, &buffer) < 0) {
+    if (bb_acquire_for_wrapping(o, ", nor an Arrow array: numpy.asarray(x) makes an array of it, and as an argument of a "
+                                   "Julia function it is converted", &buffer) < 0) {
         Py_XDECREF(other);
         return NULL;
     }
@@ -115,7 +116,10 @@ static PyObject *py_stop(PyObject *Py_UNUSED(module), PyObject *libjulia)
     const char *path = PyBytes_AsString(libjulia);
     if (path == NULL)
         return NULL;
-    if (bb.status != BB_RUNNING || !bb_on_main_thread())
+    if (bb.status != BB_RUNNING)
+        Py_RETURN_NONE;
+    bb_arrow_end();
+    if (!bb_on_main_thread())
         Py_RETURN_NONE;
     bb_drain();
     bb.stopping = 1;
@@ -195,7 +199,11 @@ static PyMethodDef functions[] = {
      "obj is any buffer exporter, or has an __array_interface__, __array_struct__ or __dlpack__ (of\n"
      "memory that the CPU sees). Contiguous column-major memory is a PyArray <: DenseArray, all else\n"
      "a strided AbstractArray; nothing is copied. NumPy's masked arrays are a MaskedArray, of the data\n"
-     "and the mask. Raises TypeError if obj has no memory to share."},
+     "and the mask. Arrow arrays (__arrow_c_array__), Series of polars, and Series, indices and arrays\n"
+     "of pandas are wrapped as their values, read-only: with nulls as a MaskedArray.\n\n"
+     "Raises TypeError if obj has no memory to share, or none that Julia has an array for (lists,\n"
+     "decimals, several chunks); BufferError for what contradicts itself, and for tensors of other\n"
+     "devices. The messages say what to do instead."},
     {"from_dlpack", (PyCFunction)(void (*)(void))bb_py_from_dlpack, METH_FASTCALL | METH_KEYWORDS,
      "from_dlpack(x, /, *, device=None, copy=None)\n--\n\n"
      "JuliaArray over the memory of a DLPack tensor, of the type that a buffer of it would become.\n\n"
@@ -216,7 +224,7 @@ static PyMethodDef functions[] = {
     {"_check_interpreter", py_check_interpreter, METH_NOARGS, NULL},
     {"_arrow_export", bb_py_arrow_export, METH_VARARGS, NULL},
     {"_arrow_schema", bb_py_arrow_schema, METH_VARARGS, NULL},
-    {"_arrow_import", bb_py_arrow_import, METH_VARARGS, NULL},
+    {"_arrow_import", bb_py_arrow_import, METH_O, NULL},
     {"_arrow_stream", bb_py_arrow_stream, METH_O, NULL},
     {"_attend", py_attend, METH_NOARGS, NULL},
     {"_borrow", bb_py_borrow, METH_O, NULL},

@@ -290,6 +290,15 @@ def test_nulls(julia, offset):
     assert bb.eval("x -> x.data").raw(x)._address == address(array) + 4 * offset
 
 
+@pytest.mark.parametrize("length", [63, 64, 65, 300])
+def test_nulls_are_counted(length):
+    array = pa.array([None if i % 3 == 0 else i for i in range(length + 9)])
+    for offset in (0, 1, 8, 9):
+        part = array[offset : offset + length]  # which does not say how many there are
+        assert bb.eval("x -> count(ismissing, x)")(part) == part.to_pylist().count(None)
+    assert bb.eval("x -> nameof(typeof(x))")(array[1:3]) == bb.eval(":PyArray")  # none
+
+
 @pytest.mark.parametrize("offset", [0, 1, 7, 8, 9])
 def test_booleans(julia, offset):
     values = [i % 3 == 0 for i in range(30)]
@@ -333,7 +342,7 @@ def test_dates_and_times():
 @pytest.mark.parametrize("values", [[1.5], ["a"], [True], [None], [b"x"], [datetime.date.min]])
 def test_nothing_in_it(values):
     array = pa.array(values)
-    for empty in (array[:0], pa.chunked_array([], array.type), pa.array([], array.type)):
+    for empty in (array[:0], array[1:], pa.chunked_array([], array.type), pa.array([], array.type)):
         assert list(bb.wrap(empty)) == []
     assert list(bb.wrap(pa.array([None, None], array.type))) == [None, None]
 
@@ -364,7 +373,7 @@ def test_chunks(julia):
         (lambda: pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int8())), "maps"),
         (lambda: pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])]), "unions"),
         (lambda: pa.RunEndEncodedArray.from_arrays([1], [1]), "run-end"),
-        (lambda: pa.record_batch({"a": [1]}), r"structs.*bufferbridge\.table"),
+        (lambda: pa.record_batch({"a": [1]}), r"structs.*bufferbridge\.table\(x\)"),
     ],
 )
 def test_types_that_julia_has_no_array_for(julia, make, says):
@@ -637,6 +646,25 @@ def test_malformed(strings, schema, array, says):
     with pytest.raises(BufferError, match=says):
         bb.wrap(made)
     assert made.released in ([], ["array"])
+
+
+@pytest.mark.parametrize("answer", [None, 5, (), (1, 2), (1, 2, 3), "ab"])
+def test_answers_that_are_none(answer):
+    names = ("__arrow_c_array__", "__arrow_c_stream__")
+    for name, says in zip(names, ("a pair of capsules", "a capsule")):
+        producer = type("Producer", (), {name: lambda self: answer})()
+        with pytest.raises(TypeError, match=f"{name} must give {says}"):
+            bb.wrap(producer)
+
+
+def test_a_tuple_is_not_what_is_in_it():
+    with pytest.raises(TypeError, match="'tuple' has no memory to share.*Arrow.*asarray"):
+        bb.wrap((pa.array([1]),))
+
+
+def test_what_can_not_be_lent():
+    with pytest.raises(TypeError, match=r"no memory to share.*bufferbridge\.wrap\(x\)"):
+        bb.borrow(pa.array(["a"])).__enter__()
 
 
 def test_unknown_formats():

@@ -186,7 +186,8 @@ function PyArray(o::PyObject)
             r = GC.@preserve o @api acquire(pointerof(o)::Ptr{Cvoid}, v::Ptr{Value})::Cint
             r < 0 && throwpython()
             r == 0 && throw(PyTypeError("this Python object has no memory to share: it exports no " *
-                                        "buffer (PEP 3118) and has no __array_interface__, __array_struct__ or __dlpack__"))
+                                        "buffer (PEP 3118) and has no __array_interface__, __array_struct__ or __dlpack__; " *
+                                        "bufferbridge.wrap(x) in Python also takes Arrow arrays and Series"))
             return wrapbuffer(v)
         end
     end
