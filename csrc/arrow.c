@@ -707,7 +707,7 @@ PyObject *bb_py_arrow_stream(PyObject *Py_UNUSED(module), PyObject *capsule)
             goto done;
         if (array.release == NULL)
             break;
-        item = import(&schema, &array, 1);
+        item = PyErr_CheckSignals() < 0 ? NULL : import(&schema, &array, 1); /* there may be many, without end */
         int failed = item == NULL || PyList_Append(list, item) < 0;
         Py_XDECREF(item);
         if (failed) {
