@@ -202,6 +202,7 @@ def test_records(held, fields):
         if fields is ALIGNED:
             r = bb.eval("BufferBridge.recordarray(Borrowed1, kept)")
             assert bb.eval("r -> sum(y -> y.x, r)")(r) == 110
+            bb.Main.keptrecords = r
         similar = bb.eval("similar(kept)")
         assert np.asarray(bb.eval("copy(kept)")).tolist() == a.tolist()
         assert np.asarray(x).dtype == a.dtype
@@ -223,6 +224,9 @@ def test_records(held, fields):
         with pytest.raises(BufferError, match=ENDED):
             r[0]
         del r
+        # What goes through the fields of structs, as dump does, must find no memory there.
+        bb.eval("found(x) = x isa Vector ? length(x) : sum(Int[found(getfield(x, i)) for i in 1:nfields(x)])")
+        assert bb.eval("found(keptrecords), found(kept), found(derived)") == (0, 0, 0)
     assert similar.shape == (5,)
     del x, column, similar
 

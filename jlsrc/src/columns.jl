@@ -42,8 +42,7 @@ end
 end
 @inline function column(a::PyBorrowedArray{T,N}, name::Val) where {T,N}
     F, offset = fieldplace(T, name)
-    items = PyBorrowedArray(flat(a), (length(a),), isreadonly(a), loanof(a)) # (the Vector's own length may have gone)
-    return PyStridedArray{F,N,F}(bytesof(items), offset, densestrides(size(a), sizeof(T)), size(a), isreadonly(a))
+    return PyStridedArray{F,N,F}(bytesof(flatitems(a)), offset, densestrides(size(a), sizeof(T)), size(a), isreadonly(a))
 end
 @inline function column(a::PyIndirectArray{T,N,S}, name::Val) where {T,N,S}
     F, offset = fieldplace(S, name)
@@ -56,6 +55,8 @@ column(a::Base.ReshapedArray, name::Val) = reshape(column(parent(a), name), size
 column(a::AbstractArray, ::Val) = throw(ArgumentError("a $(nameof(typeof(a))) has no columns that share its memory"))
 
 data(x::Array) = x
+# The same memory under one axis. (The Vector's own length may have gone.)
+flatitems(a::PyBorrowedArray) = PyBorrowedArray(flat(a), (length(a),), isreadonly(a), loanof(a))
 bytesof(v::DenseVector{UInt8}) = v
 bytesof(v::AbstractVector) = reinterpret(UInt8, v)
 
@@ -136,10 +137,9 @@ function retyped(::Type{T}, a::Array{S,N}) where {T,S,N}
     return b
 end
 retyped(::Type{T}, a::PyArray) where {T} = PyArray(retyped(T, data(a)), isreadonly(a))
-function retyped(::Type{T}, a::PyBorrowedArray{S,N}) where {T,S,N}
-    items = isempty(a) ? T[] : unsafe_wrap(Array, Ptr{T}(pointer(a)), length(a)) # alive while the loan is open
-    return PyBorrowedArray{T,N}(items, size(a), isreadonly(a), loanof(a))
-end
+# No second Vector over memory that is lent: the end of the block would not cut that one's length to 0.
+retyped(::Type{T}, a::PyBorrowedArray{S,N}) where {T,S,N} =
+    PyStridedArray{T,N,T}(bytesof(flatitems(a)), 0, densestrides(size(a), sizeof(T)), size(a), isreadonly(a))
 retyped(::Type{T}, a::PermutedDimsArray{S,N,perm}) where {T,S,N,perm} = PermutedDimsArray(retyped(T, parent(a)), perm)
 function retyped(::Type{T}, a::PyStridedArray{S,N}) where {T,S,N}
     unit = sizeof(eltype(flat(a)))
