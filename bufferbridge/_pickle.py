@@ -84,13 +84,16 @@ def _reduce_array(x: JuliaArray, protocol: int) -> Reduced:
     memory: Any = _contiguous(x)
     order = "F" if memory is None or memory.f_contiguous or sum(n > 1 for n in x.shape) < 2 else "C"
     if memory is None:
-        memory = _start.ensure().bridge.packed.raw(x)
+        memory = _ask("packed", x)
         if readonly:
             memory = memoryview(memory).toreadonly()
-    buffer: Any = pickle.PickleBuffer(memory)
-    if protocol < 5:
-        with buffer.raw() as raw:
-            buffer = bytes(raw) if raw.readonly else bytearray(raw)
+    # As bytes in one row: who transports buffers may not take matrices in Fortran's order.
+    raw = pickle.PickleBuffer(memory).raw()
+    buffer: Any
+    if protocol >= 5:
+        buffer = pickle.PickleBuffer(raw)
+    else:
+        buffer = bytes(raw) if raw.readonly else bytearray(raw)
     item = (item_format, itemsize, reference)
     return array, (home, definitions, item, x.shape, order, buffer)
 
@@ -117,9 +120,15 @@ def _reduce_module(m: JuliaModule) -> Reduced:
 def _reduce_value(x: JuliaValue, protocol: int) -> Reduced:
     from . import __version__
 
-    data, objects, definitions, code, checksum = _ask("pickledvalue", x)
+    data, objects, definitions, code, checksum, layouts = _ask("pickledvalue", x)
     word = sys.maxsize.bit_length() + 1
-    header = {"bufferbridge": __version__, "word": word, "code": code, "checksum": checksum}
+    header = {
+        "bufferbridge": __version__,
+        "word": word,
+        "code": code,
+        "checksum": checksum,
+        "layouts": layouts,
+    }
     buffer = pickle.PickleBuffer(data) if protocol >= 5 else bytes(memoryview(data))
     return value, (_home(), header, buffer, objects, definitions)
 
@@ -134,9 +143,14 @@ def _ask(name: str, x: Any) -> Any:
     except _errors.JuliaError as e:
         raise pickle.PicklingError(str(e)) from e
     except RuntimeError as e:  # pools pickle on threads of their own
-        raise RuntimeError(
-            f"{e}; or pass bufferbridge.remote(f), which is pickled before"
-        ) from None
+        remedy = (
+            "pass bufferbridge.remote(f), which is pickled before"
+            if isinstance(x, JuliaFunction)
+            else "pass numpy.asarray(x)"
+            if isinstance(x, JuliaArray)
+            else "pass values of Python's"
+        )
+        raise RuntimeError(f"{e}; or {remedy}") from None
 
 
 def _home() -> Home:
@@ -256,7 +270,8 @@ def value(
     held = tuple(o if isinstance(o, JuliaModule) else pyobject(o) for o in objects)
     memory = pickle.PickleBuffer(buffer).raw()
     try:
-        return session.bridge.unpickledvalue(memory, held, header["checksum"])
+        layouts = header.get("layouts", ())
+        return session.bridge.unpickledvalue(memory, held, header["checksum"], layouts)
     except _errors.JuliaInterrupt:
         raise
     except _errors.JuliaError as e:

@@ -22,8 +22,9 @@ class remote:
 
     ``pool.map(bb.remote(f), blocks)``, ``dask.array.map_blocks(bb.remote(f), x)``.
 
-    It is called as f is; of the result JuliaArrays come back as NumPy arrays, also in a tuple, so
-    that who receives them, often on a thread of its own, needs no Julia. Errors are JuliaErrors.
+    It is called as f is; of the result JuliaArrays come back as NumPy arrays, also in tuples and
+    arrays, so that who receives them, often on a thread of its own, needs no Julia. Errors are
+    JuliaErrors. Before Julia 1.9 a pool can't receive other Julia objects: TypeError.
     What it is made of is f's pickle, which is opened where the function is called, and not by
     schedulers and queues on the way; definitions in Julia's Main come along as they are at the
     time it is sent.
@@ -39,6 +40,7 @@ class remote:
         if not isinstance(f, JuliaValue):
             raise TypeError(f"remote takes a Julia function, not '{type(f).__name__}'")
         self._f: JuliaValue | None = f
+        self._sent = False
         self._pickled = pickle.dumps(f, 5)
 
     def __reduce__(self) -> tuple[Callable[[bytes], remote], tuple[bytes]]:
@@ -61,6 +63,8 @@ class remote:
         if self._f is None:
             self._f = pickle.loads(self._pickled)
         result = _for_python(self._f(*args, **kwargs))
+        if self._sent and _start.ensure().version < (1, 9) and _loop_of_worker() is None:
+            _check_no_julia(result, self._f)
         _collect()
         return result
 
@@ -71,7 +75,7 @@ class remote:
 def from_pickle(pickled: bytes) -> remote:
     """In another process."""
     f = remote.__new__(remote)
-    f._f, f._pickled = None, pickled
+    f._f, f._sent, f._pickled = None, True, pickled
     return f
 
 
@@ -87,10 +91,32 @@ def _for_python(x: Any) -> Any:
             import numpy as np
         except ImportError:
             return x
-        return np.asarray(x)
-    if type(x) is tuple:
-        return tuple(map(_for_python, x))
+        a = np.asarray(x)
+        if a.dtype == object:  # it is new: vectors of vectors, say
+            for i in np.ndindex(a.shape):
+                if i and isinstance(a[i], JuliaArray):
+                    a[i] = _for_python(a[i])
+        return a
+    if isinstance(x, tuple):
+        items = map(_for_python, x)
+        return tuple(items) if type(x) is tuple else type(x)(*items)
     return x
+
+
+def _check_no_julia(x: Any, f: JuliaValue) -> None:
+    """Without it the pool breaks, or waits for ever, where its own thread unpickles the result."""
+    if isinstance(x, JuliaValue):
+        raise TypeError(
+            f"the result of {f} is a Julia object ({_start.ensure().Base.typeof(x)}), which the "
+            "thread of a pool that receives it can't have before Julia 1.9: return numbers, text, "
+            "arrays, or tuples of these"
+        )
+    if isinstance(x, tuple):
+        items: Any = x
+    else:  # an ndarray of objects, or of what is none
+        items = x.flat if getattr(getattr(x, "dtype", None), "hasobject", False) else ()
+    for item in items:
+        _check_no_julia(item, f)
 
 
 def _where_julia_is(call: Callable[[], Any]) -> Any:

@@ -71,7 +71,7 @@ function packed(x::AbstractArray)
         n = memorysize(memorytype(l))
         bytes = Vector{UInt8}(undef, n * length(x))
         GC.@preserve x bytes pack!(pointer(bytes), l.ptr, l.size, l.strides, n)
-        bytes
+        Unconverted(bytes)
     end
 end
 
@@ -248,18 +248,21 @@ function resolveparameter(reference::Tuple)
     return reference[2]
 end
 
-"The definitions that Main needs for a function, a module or a type; see `define`."
-function definitionsof(@nospecialize(f::Function))
+"The definitions that Main needs for a function, a module or the items of an array; see `define`."
+definitionsof(m::Module) = finddefinitions(m)
+definitionsof(x::AbstractArray) = knowndefinitions(memorytype(memoryof(x)))
+definitionsof(@nospecialize(f)) = knowndefinitions(f)
+
+function knowndefinitions(@nospecialize(x))
     world = ccall(:jl_get_world_counter, UInt, ()) # no method was added or changed as long as it is the same
-    known = get(DEFINITIONS, f, nothing)
+    known = get(DEFINITIONS, x, nothing)
     known === nothing || known[1] != world || return known[2]
-    definitions = finddefinitions(f)
+    definitions = finddefinitions(x)
     any(d -> d[1] == "value", definitions) && return definitions
     length(DEFINITIONS) < 1000 || empty!(DEFINITIONS)
-    DEFINITIONS[f] = (world, definitions)
+    DEFINITIONS[x] = (world, definitions)
     return definitions
 end
-definitionsof(@nospecialize(x)) = finddefinitions(x)
 const DEFINITIONS = IdDict{Any,Tuple{UInt,Tuple}}()
 
 function finddefinitions(@nospecialize(x))
@@ -268,7 +271,7 @@ function finddefinitions(@nospecialize(x))
     return Tuple(n.definitions)
 end
 need(n::Needs, m::Module) = m === Main || rootof(m) !== Main ? nothing : needmodule!(n, m)
-need(n::Needs, x::AbstractArray) = need!(n, memorytype(memoryof(x)))
+need(n::Needs, T::Type) = need!(n, T)
 function need(n::Needs, @nospecialize(f))
     m = parentmodule(f)
     m === Main || return need(n, m)
@@ -288,10 +291,11 @@ mutable struct Pickler{I<:IO} <: AbstractSerializer
     objects::Vector{Any}
     needs::Needs
     code::Bool              # whether there is code in it, which only the same version reads
+    types::Set{Any}         # whose fields are written one after the other
 end
 
 Pickler(io::IO, objects = Any[]) =
-    Pickler(io, 0, IdDict{Any,Any}(), Int[], Dict{UInt64,Any}(), Int(Serialization.ser_version), objects, Needs(), false)
+    Pickler(io, 0, IdDict{Any,Any}(), Int[], Dict{UInt64,Any}(), Int(Serialization.ser_version), objects, Needs(), false, Set{Any}())
 
 # What the header says that was read.
 @static if isdefined(Serialization, :format_version)
@@ -311,37 +315,108 @@ function number!(s::Pickler, @nospecialize(x))
 end
 
 """
-    pickledvalue(x) -> (bytes, objects, definitions, code, checksum)
+    pickledvalue(x) -> (bytes, objects, definitions, code, checksum, layouts)
 
-`code`: whether it can be read by the same version of Julia only.
+`code`: whether it can be read by the same version of Julia only. `layouts`: the fields of the structs in it, see `checklayouts`.
 """
 function pickledvalue(@nospecialize(x))
     s = Pickler(IOBuffer())
     Serialization.writeheader(s)
     serialize(s, x)
     bytes = Base.take!(s.io)
-    return Unconverted(bytes), Tuple(s.objects), Tuple(s.needs.definitions), s.code, Int(checksum(bytes))
+    return Unconverted(bytes), Tuple(s.objects), Tuple(s.needs.definitions), s.code, Int(checksum(bytes)), layoutsof(s)
 end
 
-"The object in the bytes, if they are those that were written."
-function unpickledvalue(bytes::AbstractVector{UInt8}, objects::Tuple, written::Int)
+"The object in the bytes, if they are those that were written, and its types are what they were."
+function unpickledvalue(bytes::AbstractVector{UInt8}, objects::Tuple, written::Int, layouts::Tuple)
     memory = bytes isa PyArray ? data(bytes) : bytes
     checksum(memory) == written || throw(ArgumentError("its bytes are not those that were written: the pickle is damaged"))
+    checklayouts(layouts, objects)
     s = Pickler(IOBuffer(memory), Any[x for x in objects])
     return Unconverted(deserialize(s))
 end
 
 serialize(s::Pickler, o::PyObject) = number!(s, o)
+const WRITTEN_BY_NAME = (Main, Base, Core, @__MODULE__) # modules that are everywhere
 serialize(s::Pickler, m::Module) =
-    m in (Main, Base, Core, @__MODULE__) ? invoke(serialize, Tuple{AbstractSerializer,Module}, s, m) : number!(s, Unconverted(m))
+    m in WRITTEN_BY_NAME ? invoke(serialize, Tuple{AbstractSerializer,Module}, s, m) : number!(s, Unconverted(m))
 deserialize(s::Pickler, ::Type{Numbered}) = s.objects[deserialize(s)::Int]
 
 # Where a type or function of Main's is met.
 function Serialization.serialize_type_data(s::Pickler, @nospecialize(t::DataType))
-    isinnerfunction(t) && (s.code = true)
+    isanonymous(t) && (s.code = true)
+    notelayout!(s, t)
     need!(s.needs, t)
     invoke(Serialization.serialize_type_data, Tuple{Any,DataType}, s, t)
 end
+
+# Those of Base and of packages are written by names that are numbered, and mean another function in another version.
+function isanonymous(T::DataType)
+    T <: Function && startswith(String(T.name.name), '#') || return false
+    isdefined(T, :instance) || return true
+    m, name = parentmodule(T), nameof(T.instance)
+    return !(isdefined(m, name) && getfield(m, name) === T.instance)
+end
+
+# Serialization writes the fields of a struct one after the other, and to read them stores what comes next into the
+# fields that the type has there: unchecked if it is mutable. So the fields come along, and are compared before.
+function notelayout!(s::Pickler, @nospecialize(T))
+    T isa DataType && isconcretetype(T) && !(T <: Union{Tuple,NamedTuple}) && !isinnerfunction(T) && fieldcount(T) > 0 || return nothing
+    T.name.wrapper in s.types && return nothing
+    which(deserialize, Tuple{Pickler,Type{T}}) === which(deserialize, Tuple{Pickler,DataType}) || return nothing # a form of its own
+    push!(s.types, T.name.wrapper)
+    isbitstype(T) && foreach(F -> notelayout!(s, F), fieldtypes(T)) # arrays of such are written as they are in memory
+    return nothing
+end
+
+function layoutsof(s::Pickler)
+    places = Dict{Module,Any}(m => String(nameof(m)) for m in WRITTEN_BY_NAME)
+    for (i, o) in enumerate(s.objects)
+        o isa Unconverted && o.value isa Module && (places[o.value] = i)
+    end
+    return Tuple((places[parentmodule(T)], String(nameof(T)), declaredfields(T)) for T in s.types if haskey(places, parentmodule(T)))
+end
+
+"""
+    checklayouts(layouts, objects)
+
+Throws NotHere if a type has other fields here. A layout is the type's module (a name, or its number among the objects), its name, and its fields.
+"""
+function checklayouts(layouts::Tuple, objects::Tuple)
+    for (place, name, fields) in layouts
+        m = place isa Int ? objects[place] : getfield(@__MODULE__, Symbol(place))
+        T = named(m, name)
+        T isa Type && declaredfields(T) == fields ||
+            throw(NotHere("the type $m.$name has the fields ($(declaredfields(T))) here, and had ($fields) where it was pickled"))
+    end
+end
+
+# As they are declared; in words that are the same in all versions of Julia.
+function declaredfields(@nospecialize(T))
+    D = Base.unwrap_unionall(T)
+    D isa DataType || return "none"
+    return join((string(name, "::", typeword(F)) for (name, F) in zip(fieldnames(D), D.types)), ", ")
+end
+function typeword(@nospecialize(x))
+    Base.isvarargtype(x) && return string("Vararg{", typeword(Base.unwrapva(x)), "}")
+    x isa UnionAll && return string(typeword(x.body), " where ", x.var.name)
+    x isa Union && return join(sort!(map(typeword, Base.uniontypes(x))), "|")
+    x isa TypeVar && return String(x.name)
+    x isa DataType || return string(x)
+    return isempty(x.parameters) ? String(nameof(x)) : string(nameof(x), "{", join(map(typeword, x.parameters), ","), "}")
+end
+
+"Of a constant, to see whether it is what was sent before."
+function fingerprint(@nospecialize(x))
+    s = Pickler(Checksum(0))
+    serialize(s, x)
+    return max(1, Int(s.io.sum)) # 0 means none
+end
+mutable struct Checksum <: IO
+    sum::UInt32
+end
+Base.unsafe_write(c::Checksum, p::Ptr{UInt8}, n::UInt) = (c.sum = ccall(:jl_crc32c, UInt32, (UInt32, Ptr{UInt8}, Csize_t), c.sum, p, n); Int(n))
+Base.write(c::Checksum, b::UInt8) = (r = Ref(b); GC.@preserve r Base.unsafe_write(c, Base.unsafe_convert(Ptr{UInt8}, r), UInt(1)))
 
 # Numbers of inner functions, which are sent whole: once in each process, and no two processes have the same.
 const NUMBER_OF = IdDict{Any,UInt64}()

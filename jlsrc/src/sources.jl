@@ -9,21 +9,25 @@
 # All of this is used with the GIL held.
 
 "A statement that defines something in Main. It defines `names`, and if it `extends`, methods of what others have defined."
-struct Source
+mutable struct Source   # (of which each is another one)
+    number::Int         # the order of their evaluation
     file::String
     first::Int          # the lines of it, in the file
     last::Int
     text::String
     names::Vector{Symbol}
     extends::Bool
+    mentioned::Set{Symbol}  # if it extends: the names in it
 end
 
 const SOURCES = Vector{Source}()                    # in the order of their evaluation
 const SOURCES_OF_FILE = Dict{String,Vector{Source}}()
 const SOURCE_OF_NAME = Dict{Symbol,Source}()        # the last one
+const EXTENDING = Dict{String,Source}()             # those that extend, by their beginning; the last one
 const SOURCE_BYTES = Ref(0)
 const MAX_SOURCE_BYTES = 64 << 20                   # the oldest are forgotten beyond that
 const SOURCE_FILES = Ref(0)
+const SOURCE_NUMBERS = Ref(0)
 
 "Files that were included in Main by bb.include, with the CRC of what they contained."
 const INCLUDED = Dict{String,UInt32}()
@@ -122,7 +126,9 @@ function keepsource!(code::String, file::String)
         for (text, x) in statements(SubString(code, at, prevind(code, next)), x)
             lines = count(isequal('\n'), text)
             names, extends = definesof(x)
-            isempty(names) && !extends || keep!(Source(file, line, line + lines, strip(text), names, extends))
+            mentioned = Set{Symbol}()
+            extends && mentions!(mentioned, x)
+            isempty(names) && !extends || keep!(Source(SOURCE_NUMBERS[] += 1, file, line, line + lines, strip(text), names, extends, mentioned))
             line += lines
         end
         at = next
@@ -151,6 +157,7 @@ function keep!(s::Source)
     for name in s.names
         SOURCE_OF_NAME[name] = s
     end
+    s.extends && (EXTENDING[headof(s.text)] = s)
     SOURCE_BYTES[] += sizeof(s.text)
     while SOURCE_BYTES[] > MAX_SOURCE_BYTES && length(SOURCES) > 1
         forget!(popfirst!(SOURCES))
@@ -164,6 +171,7 @@ function forget!(s::Source)
     for name in s.names
         get(SOURCE_OF_NAME, name, nothing) === s && delete!(SOURCE_OF_NAME, name)
     end
+    s.extends && get(EXTENDING, headof(s.text), nothing) === s && delete!(EXTENDING, headof(s.text))
     return nothing
 end
 
@@ -212,7 +220,7 @@ function originsof(name::Symbol, @nospecialize(x))
         s = get(SOURCE_OF_NAME, name, nothing)
         s === nothing || push!(found, s)
     end
-    return sort!(found; by = o -> o isa Source ? something(findlast(isequal(o), SOURCES), 0) : 0)
+    return sort!(found; by = o -> o isa Source ? o.number : 0)
 end
 
 # A module has an `eval` of its own, which is where it is.
@@ -259,7 +267,9 @@ function needname!(n::Needs, name::Symbol)
     elseif x isa Union{Type,Function} && isnamedas(x, name)
         needdefinition!(n, name, x)
     else
-        push!(n.definitions, ("value", String(name), isconst(Main, name), Unconverted(x)))
+        mark = isconst(Main, name) && isstate(x) ? (SENT[name] = fingerprint(x)) : 0
+        sent = x isa Union{Bool,Int64,Float64,ComplexF64,String,Nothing} ? x : Unconverted(x) # Python has these, in all versions
+        push!(n.definitions, ("value", String(name), isconst(Main, name), sent, mark))
     end
     return nothing
 end
@@ -314,12 +324,12 @@ end
 # Methods for a type of functions that are defined elsewhere, Base.show(io, ::Point), or (p::Polynomial)(x).
 function needextensions!(n::Needs, name::Symbol)
     for s in SOURCES
-        s.extends && !(s in n.done) && mentions(parseall(s.text, s.file), name) || continue
-        needorigin!(n, s)
+        s.extends && name in s.mentioned && !(s in n.done) && needorigin!(n, s)
     end
 end
 
-mentions(@nospecialize(x), name) = x === name || x isa Expr && any(a -> mentions(a, name), x.args)
+mentions!(found, @nospecialize(x)) =
+    x isa Symbol ? push!(found, x) : x isa Expr ? foreach(a -> mentions!(found, a), x.args) : nothing
 
 macrosof(text::String) = macrosof!(Symbol[], parseall(text, "none"))
 function macrosof!(found, @nospecialize(x))
@@ -335,8 +345,29 @@ function need!(n::Needs, m::Method)
     push!(n.seen, m)
     need!(n, m.sig)
     isdefined(m, :source) && need!(n, Base.uncompressed_ast(m))
+    isdefined(m, :generator) && needgenerator!(n, m.generator)
     return nothing
 end
+
+# Of a @generated function: what makes its code, and the functions and types of Main in the code that is quoted there.
+# (Which quoted names are globals turns out when it is made. Data of the same name is left out.)
+function needgenerator!(n::Needs, g)
+    g isa Core.GeneratedFunctionStub && g.gen isa Function || return nothing
+    for m in methods(g.gen)
+        need!(n, m)
+        isdefined(m, :source) || continue
+        quoted = Set{Symbol}()
+        foreach(x -> quotednames!(quoted, x), Base.uncompressed_ast(m).code)
+        for name in quoted
+            isdefined(Main, name) && getfield(Main, name) isa Union{Function,Type,Module} && needname!(n, name)
+        end
+    end
+    return nothing
+end
+
+quotednames!(found, x::QuoteNode) = mentions!(found, x.value)
+quotednames!(found, x::Expr) = foreach(a -> quotednames!(found, a), x.args)
+quotednames!(found, @nospecialize(x)) = nothing
 
 need!(n::Needs, code::Core.CodeInfo) = foreach(x -> need!(n, x), code.code)
 need!(n::Needs, x::Expr) = foreach(a -> need!(n, a), x.args)
@@ -414,7 +445,8 @@ Does what a definition says, if that is not so already.
 - `"source", text, names`: evaluates the text of a statement in Main, unless it is what these names come from here.
 - `"file", path, crc`: includes the file in Main, unless that was done when it had the same contents.
 - `"import", module, name`: makes a name of a module known in Main; the module itself by the name "".
-- `"value", name, isconst, x`: a global variable.
+- `"value", name, isconst, x, mark`: a global variable. Constants stay as they are, since compiled code may have their value; the mark,
+  if it is not 0, is that of a constant whose contents can change.
 """
 define(kind::String, args...) = define(Val(Symbol(kind)), args...)
 
@@ -424,14 +456,20 @@ function define(::Val{:source}, text::String, names::Tuple)
 end
 
 function isinuse(text, names)
-    isempty(names) && return any(s -> s.extends && s.text == text, SOURCES) &&
-                             SOURCES[findlast(s -> s.extends && headof(s.text) == headof(text), SOURCES)].text == text
+    if isempty(names)
+        s = get(EXTENDING, headof(text), nothing)
+        return s !== nothing && s.text == text
+    end
     return all(names) do name
         s = Symbol(name)
         isdefined(Main, s) || return false
         return any(o -> o isa Source && o.text == text, originsof(s, getfield(Main, s)))
     end
 end
+
+# Constants that hold what can change, a cache say: the mark of what was sent to or from here last.
+const SENT = Dict{Symbol,Int}()
+isstate(@nospecialize(x)) = !(isbits(x) || x isa Union{String,Symbol,Function,Type,Module,PyObject})
 
 # A definition again has the same beginning.
 headof(text) = first(split(text, r"=|\n"; limit = 2))
@@ -458,12 +496,15 @@ function define(::Val{:import}, m::Module, name::String)
     return nothing
 end
 
-function define(::Val{:value}, name::String, isconst_::Bool, @nospecialize(x))
+function define(::Val{:value}, name::String, isconst_::Bool, @nospecialize(x), mark::Int = 0)
     s = Symbol(name)
     if isdefined(Main, s) && isconst(Main, s)
         isequal(getfield(Main, s), x) === true && return nothing
-        isconst_ || throw(NotHere("Julia's Main has a constant $name here, and another value was pickled with a function that uses it"))
+        isconst_ && mark != 0 && get(SENT, s, 0) == mark && return nothing # the same again, whose contents have changed here
+        throw(NotHere("Julia's Main has a constant $name here, and another value was pickled with a function that uses it: " *
+                      "start the process anew, or make it a variable (no const) or an argument"))
     end
+    isconst_ && mark != 0 && (SENT[s] = mark)
     assignment = Expr(:(=), s, QuoteNode(x))
     Core.eval(Main, isconst_ && !isdefined(Main, s) ? Expr(:const, assignment) : assignment)
     return nothing
