@@ -152,6 +152,10 @@ def check_modules_and_attributes():
         r + r == bb.eval("2 // 3", raw=True) and float(r) == 1 / 3 and hash(r) == hash(bb.Main.raw)
     )
     assert bb.Main.raw == r and r != 3 and r < 1
+    for x in (p, bb.eval("[1.0]"), bb.Base.sin):  # what they are is nobody's to change
+        for name in ("__class__", "__jl__", "__slot__", "__memory__", "__other__"):
+            with raises((AttributeError, TypeError)):
+                setattr(x, name, bb.JuliaFunction if name == "__class__" else 8)
 
 
 def check_errors():
@@ -390,6 +394,9 @@ def check_python_memory_in_julia():
         bb.eval("x -> (x[1] = 65; nothing)")(m)
         assert m[:1] == b"A"
         collect()
+    if PYPY:  # which moves it
+        with raises(BufferError, "a copy"):
+            bb.Base.sum(io.BytesIO(b"abc").getbuffer())
     with raises(TypeError, "no memory"):
         bb.wrap(object())
     bad = Exporter((2,), None, 2)
@@ -446,6 +453,66 @@ def check_nothing_is_left_behind():
     before, references = collect(), len(_references._by_number)
     use()
     assert collect() == before and len(_references._by_number) == references
+
+
+def check_code_that_runs_in_between():
+    """Finalizers and signal handlers run between any two steps, and may call Julia.
+
+    Here a function does so before each line of the bridge's.
+    """
+    import bufferbridge._portable as portable
+
+    folder = portable.__file__.rpartition("/")[0]
+    make = bb.eval("i -> fill(i, 2 + i % 5)")
+    same = bb.eval("x -> x")
+    fails = bb.eval("i -> throw(KeyError(i))")
+    keep = bb.eval("x -> (global portable_between = x; nothing)")
+    mine = object()
+    kept = []
+    lines = 0
+
+    def between(frame, event, _arg):
+        nonlocal lines
+        if not frame.f_code.co_filename.startswith(folder):
+            return None
+        if event == "line":
+            lines += 1
+            x = make(lines)
+            assert x[0] == lines and same(mine) is mine
+            kept.append(x)
+            if lines % 3 == 0:
+                del kept[::2]  # what they rooted is free
+            if lines % 5 == 0:
+                keep(mine)
+                keep(None)
+            if lines % 7 == 0:
+                with raises(KeyError):
+                    fails(lines)
+        return between
+
+    def use():
+        arrays = []
+        for i in range(3):
+            arrays.append(make(i))
+            assert same(mine) is mine and same({"a": [mine]})["a"][0] is mine
+            try:
+                fails(i)
+            except KeyError as e:
+                assert e.exception.key == i
+            assert bb.eval("(f, x) -> f(x)")(lambda v: (v, mine), i) == (i, mine)
+            assert same("text") == "text"
+        for i, x in enumerate(arrays):
+            assert list(x) == [i] * (2 + i % 5)
+
+    use()
+    before = sys.gettrace()
+    sys.settrace(between)
+    try:
+        use()
+    finally:
+        sys.settrace(before)
+    assert lines > 1000
+    use()
 
 
 def check_a_vector_keeps_its_size():
@@ -525,7 +592,6 @@ def check_other_threads():
                 f()
             except RuntimeError as e:
                 found.append(str(e))
-        x = bb  # noqa: F841
 
     thread = threading.Thread(target=use)
     thread.start()
@@ -550,6 +616,29 @@ def check_other_threads():
     stop.set()
     thread.join()
     assert n >= 5
+
+
+def check_vectors_on_other_threads():
+    """Julia may resize them meanwhile: so only what keeps its size can be looked at there."""
+    x, pinned, matrix = bb.eval("[1.0]"), bb.eval("[2.0]"), bb.eval("[3.0 4.0]")
+    views = [view_of(pinned)]
+    found = []
+
+    def look():
+        found.extend((pinned[0], pinned.shape, matrix[0, 1], len(views[0])))
+        for f in (lambda: x[0], lambda: x.shape, lambda: view_of(x), lambda: x._address):
+            try:
+                f()
+            except RuntimeError as e:
+                found.append("main thread" in str(e))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    refused = [True] * 4 if bb.julia_version < (1, 11) else []
+    assert found == [2, (1,), 4, 1, *refused], found
+    bb.Base.push_b(x, 2.0)
+    assert x[1] == 2
 
 
 def check_other_tasks():

@@ -12,8 +12,13 @@ What holds for all files here:
 - A Python object goes to Julia as a number, a reference (`_references`), never as an address.
 - Julia's finalizers call no Python: they put a node on a list in memory that Julia and we share
   (jlsrc/portable.jl), which is emptied when a call is over.
-- Python's ``__del__``, which any thread may run at any time, only appends to a queue, which is
+- Our ``__del__`` methods, which any thread may run at any time, only append to a queue, which is
   emptied at the same moment.
+- Those of users, and their signal handlers, may run on the main thread between any two steps of
+  what is here, and call Julia. So nothing of one call is kept where another one could find it
+  (`_calls`, `_references`), and Julia does by itself what must not be seen half done: the table of
+  roots, and the list of what is released. A KeyboardInterrupt that comes in between may lose a
+  reference, which keeps something alive for longer, and nothing else.
 """
 
 from __future__ import annotations

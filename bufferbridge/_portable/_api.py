@@ -419,30 +419,13 @@ def drain() -> None:
     settle()
 
 
-@_api("d:pi")
-def grow_roots(roots: int, count: int) -> int:
-    slots = ffi.new("int64_t[]", count)
-    n = state.nfree
-    if n:
-        ffi.memmove(slots, bridge.free_slots, 8 * n)
-    for slot in range(count - 1, bridge.root_count - 1, -1):
-        slots[n] = slot
-        n += 1
-    state.nfree = n
-    bridge.free_slots = slots
-    state.free_slots = slots
-    bridge.roots = ffi.cast("uintptr_t *", roots)
-    bridge.root_count = count
-    return 0
-
-
-@_api("o:ii")
-def new_julia(class_: int, slot: int) -> int:
+# Of `newobject` in portable.jl, which Julia calls by this name.
+@_api("o:iippii")
+def new_julia(class_: int, slot: int, jl: int, layout: int, data: int, length: int) -> int:
+    x = _types.new_julia(class_, slot, jl)
     if class_ == ARRAY:
-        from ._arrays import new_array
-
-        return new(new_array(slot))
-    return new(_types.new_julia(class_, slot))
+        x.__fill__(ffi.cast("bb_layout *", layout), (data, length))
+    return new(x)
 
 
 # ----------------------------------------------------------------------- errors
@@ -457,7 +440,7 @@ def raise_(kind: int, message: int, n: int, exception: int, backtrace: int) -> N
 
 @_api("o:")
 def fetch() -> int:
-    error = refs.take_error()
+    error = refs.swap_error(None)
     return 0 if error is None else new(error)
 
 
@@ -512,10 +495,9 @@ def set_entry(entry: int) -> None:
 
 @_api("v:iiiiii")
 def set_facts(
-    _any_thread: int, _threads: int, length: int, flags: int, shared: int, capacity: int
+    _any_thread: int, _threads: int, length: int, flags: int, shared: int, _capacity: int
 ) -> None:
-    bridge.length_offset, bridge.flags_offset = length, flags
-    bridge.shared_mask, bridge.capacity_offset = shared, capacity
+    bridge.length_offset, bridge.flags_offset, bridge.shared_mask = length, flags, shared
 
 
 @_api("p:")

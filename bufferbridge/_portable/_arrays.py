@@ -5,6 +5,9 @@ roots the Julia object. A Vector could still be resized. Up to Julia 1.10 its "s
 before its address is given away, and push! and resize! throw from then on; from 1.11 on what has
 the memory is rooted besides.
 
+Other threads may look at memory while Julia runs, since cffi lets them go on. So of a Vector that
+could be resized meanwhile they see nothing.
+
 PyPy's memoryview can be had of a class's ``__buffer__``, but knows no column-major strides: memory
 of that kind is seen through ``__array_interface__``.
 """
@@ -13,10 +16,12 @@ from __future__ import annotations
 
 import operator
 import sys
+from _thread import get_ident
+from itertools import count
 
 from . import _buffers, _kinds, _types, _values
 from ._calls import ask, freed, not_ready, ready
-from ._memory import ARRAY, BUFFER, MAX_DIMS, bridge, ffi, state
+from ._memory import ARRAY, BUFFER, MAX_DIMS, RUNNING, bridge, ffi
 from ._types import JuliaValue
 
 TYPE_CHECKING = False  # typing's own would take longer to import than this package
@@ -40,8 +45,12 @@ class Memory:
         "owner_data", "owner_length", "readonly", "shape", "size", "strides",
     )  # fmt: skip
 
-    def read(self, layout: Any) -> None:
+    def __init__(self) -> None:
+        self.memory_slot = -1
+
+    def read(self, layout: Any, owner_now: tuple[int, int]) -> None:
         n = layout.ndim
+        self.owner_data, self.owner_length = owner_now
         self.address = layout.ptr
         self.itemsize = layout.itemsize
         self.kind = layout.kind
@@ -59,15 +68,20 @@ class Memory:
         for n in self.shape:
             self.size *= n
         self.contiguity = _buffers.contiguity(self.shape, self.strides, self.itemsize)
-        if self.owner:
-            self.owner_data, self.owner_length = self.owner_now()
 
     def owner_now(self) -> tuple[int, int]:
         """The data pointer and the length of the Vector that has the memory."""
         return _word(self.owner), _word(self.owner + bridge.length_offset)
 
     def has_moved(self) -> bool:
-        return self.owner != 0 and self.owner_now() != (self.owner_data, self.owner_length)
+        return self.owner_now() != (self.owner_data, self.owner_length)
+
+    def stays(self) -> bool:
+        """Whether the Vector's memory, if it has not moved, can't do so any more or is kept."""
+        if self.memory_slot >= 0 or not bridge.shared_mask:
+            return self.memory_slot >= 0
+        flags = ffi.cast("uint16_t *", self.owner + bridge.flags_offset)[0]
+        return bool(flags & bridge.shared_mask)
 
     def __del__(self) -> None:
         if self.memory_slot >= 0:
@@ -102,28 +116,40 @@ class JuliaArray(JuliaValue):
         m: Memory = self.__memory__
         if m.format is None:
             return self._refresh() if ready() else m
+        if not m.owner:
+            return m
+        if get_ident() != bridge.main_thread and not m.stays() and bridge.status == RUNNING:
+            raise RuntimeError(
+                "on PyPy other threads can't look at a Vector that Julia could resize meanwhile:"
+                " make a memoryview or numpy.asarray(x) of it on the main thread"
+            )
         if not m.has_moved():
             return m
-        if not m.derived and m.memory_slot < 0:
-            # Nothing of it is exported, or it could not have been resized.
-            m.address, length = m.owner_now()
-            m.shape = (length,)
+        if m.derived or m.memory_slot >= 0:
+            return self._refresh()
+        while m.has_moved():  # nothing of it is exported, or it could not have been resized
+            m.owner_data, m.owner_length = m.owner_now()
+            m.address, m.shape = m.owner_data, (m.owner_length,)
             m.measure()
-            return m
-        return self._refresh()
+        return m
 
     def _refresh(self) -> Memory:
         # A new descriptor: what looks at the old memory holds the old one, and so its root.
-        layout = ffi.new("bb_layout *")
         from ._calls import call, helper
 
+        layout = ffi.new("bb_layout *")
+        old = self.__memory__
         if not ready():
             raise not_ready()
-        call(helper("arrayrefresh"), (_Pointer(self.__jl__), int(ffi.cast("intptr_t", layout))))
-        memory = Memory()
-        memory.read(layout)
-        _set(self, "__memory__", memory)
-        return memory
+        while True:
+            memory = Memory()
+            before = old.owner_now() if old.owner else (0, 0)
+            call(helper("arrayrefresh"), (_Pointer(self.__jl__), int(ffi.cast("intptr_t", layout))))
+            memory.read(layout, before)
+            if not memory.owner or not memory.has_moved():
+                _set(self, "__memory__", memory)
+                return memory
+            # What was let go of meanwhile ran code that resized it again.
 
     def _shared(self) -> Memory:
         """The descriptor of memory that can be shared. Raises BufferError if it can't."""
@@ -136,16 +162,9 @@ class JuliaArray(JuliaValue):
     def _exported(self) -> Memory:
         """The same, before its address is given away: a Vector keeps its size from now on."""
         m = self._shared()
-        if not m.owner or not bridge.shared_mask:
-            return m
-        flags = ffi.cast("uint16_t *", m.owner + bridge.flags_offset)
-        if not flags[0] & bridge.shared_mask:
-            length = _word(m.owner + bridge.length_offset)
-            capacity = _word(m.owner + bridge.capacity_offset)
-            if capacity - length > capacity // 8 and ready():  # else sizehint! won't touch it
-                ask("arraytrim", self)
-                m = self._shared()
-            flags[0] |= bridge.shared_mask
+        if m.owner and not m.stays() and ready():
+            ask("pinmemory", self)
+            m = self._shared()  # what it had room for besides may have been given back
         return m
 
     def __buffer__(self, flags: int = 0) -> Any:
@@ -166,7 +185,7 @@ class JuliaArray(JuliaValue):
                 " bufferbridge.Base.vec(x) or .transpose(x), which share the memory"
             )
         # The memoryview keeps this cdata, whose destructor keeps the memory's roots until then.
-        memory = ffi.gc(ffi.cast("char *", m.address), hold_memory(self).let_go)
+        memory = ffi.gc(ffi.cast("char *", m.address), _HeldMemory(self, m).let_go)
         view: Any = memoryview(ffi.buffer(memory, m.size * m.itemsize))
         if m.readonly:
             view = view.toreadonly()
@@ -228,10 +247,19 @@ class JuliaArray(JuliaValue):
         return self._exported().address  # type: ignore[no-any-return]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if hasattr(type(self), name) or name[:2] == "__":
-            _set(self, name, value)
+        if hasattr(type(self), name) and not _types.is_dunder(name):
+            _set(self, name, value)  # raises: these are read-only
         else:
-            ask("setattr", self, name, value)
+            JuliaValue.__setattr__(self, name, value)
+
+    def __fill__(self, layout: Any, owner_now: tuple[int, int]) -> None:
+        """What Julia knows of the memory of this new array."""
+        memory = Memory()
+        memory.read(layout, owner_now)
+        _set(self, "__memory__", memory)
+        if add_memory_pressure is not None and memory.size * memory.itemsize > 4096:
+            # PyPy's collector doesn't know the size of what this small object keeps.
+            add_memory_pressure(memory.size * memory.itemsize)
 
     # -------------------------------------------------------------- indexing
 
@@ -368,24 +396,28 @@ def _parse_key(m: Memory, key: Any) -> tuple[Any, bool]:
 # ------------------------------------------------------------------- exports
 
 
+exports: dict[int, None] = {}  # what looks at memory; counted so, since any thread may let go
+_next_export = count()
+
+
 class _HeldMemory:
     """A JuliaArray's memory, held for something that looks at it: an export."""
 
-    def __init__(self, array: JuliaArray) -> None:
-        self._held: Any = (array, array.__memory__)
-        bridge.exports += 1
+    def __init__(self, array: JuliaArray, memory: Memory) -> None:
+        self._held: Any = (array, memory)
+        self._number = next(_next_export)
+        exports[self._number] = None
 
     def let_go(self, _cdata: Any = None) -> None:
-        if self._held is not None:
-            self._held = None
-            bridge.exports -= 1
+        self._held = None
+        exports.pop(self._number, None)
 
     def __del__(self) -> None:
         self.let_go()
 
 
 def hold_memory(array: JuliaArray) -> Any:
-    return _HeldMemory(array)
+    return _HeldMemory(array, array.__memory__)
 
 
 class Exporter:
@@ -411,20 +443,6 @@ def exporter(array: JuliaArray) -> Any:
     interface = {"version": 3, "typestr": f"|V{m.itemsize}", "data": (m.address, m.readonly)}
     interface |= {"shape": m.shape, "strides": m.strides}
     return np.asarray(Exporter(array, interface)).view((item.dtype, item.shape[1:]))
-
-
-def new_array(slot: int) -> JuliaArray:
-    x: JuliaArray = object.__new__(JuliaArray)
-    memory = Memory()
-    memory.memory_slot = -1
-    memory.read(state.layout)
-    _set(x, "__slot__", slot)
-    _set(x, "__jl__", bridge.roots[slot])
-    _set(x, "__memory__", memory)
-    if add_memory_pressure is not None and memory.size * memory.itemsize > 4096:
-        # PyPy's collector doesn't know the size of what this small object keeps.
-        add_memory_pressure(memory.size * memory.itemsize)
-    return x
 
 
 # Protocols that only the C layer knows, and what does without.

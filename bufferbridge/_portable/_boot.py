@@ -13,7 +13,7 @@ import signal
 from _thread import get_ident
 from contextlib import suppress
 
-from . import _api, _buffers, _types
+from . import _api, _arrays, _buffers, _calls, _references
 from ._calls import freed, ready, settle
 from ._memory import FORKED, NOT_STARTED, RUNNING, STOPPED, bridge, ffi, state
 
@@ -43,17 +43,20 @@ ffi.cdef(
     """
 )
 
-# Functions of jlsrc/portable.jl, by the names that Julia asks for.
+# Functions of jlsrc/portable.jl, by the names that Julia asks for. Those with a function of the
+# same name in _api call that.
 _NATIVE = (
-    "call", "gil_held", "gil_ensure", "gil_release", "gil_give_up", "gil_regain", "stack_ends",
-    "release_later",
+    "call", "new_julia", "grow_roots", "gil_held", "gil_ensure", "gil_release", "gil_give_up",
+    "gil_regain", "stack_ends", "release_later",
 )  # fmt: skip
 
 _FAULTS = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGUSR2", "SIGKILL", "SIGSTOP")
 
 _library: Any = None
 _libraries: list[Any] = []  # those that stay loaded besides
-_runs: Any = None
+_runs: Any = None  # two words of Julia's: see PYTHON_RUNS and ROOT_COUNT
+_root_count: Any = [0]
+_new_julia: Any = None  # the function of portable.jl
 
 
 class _Process:
@@ -124,22 +127,26 @@ def _load_package(package: bytes, uuid: bytes) -> Any:
 
 
 def _connect(module: Any, package: bytes, facts: Any) -> None:
-    global _runs
+    global _new_julia, _root_count, _runs
     base = _library.jl_base_module
     path = _library.jl_cstr_to_string(os.path.join(package, b"portable.jl"))
     _library.jl_call2(_global(base, "include"), module, path)
     _check()
-    words = ffi.new("uintptr_t[]", len(_NATIVE) + 3)
-    words[0] = int(ffi.cast("uintptr_t", _api.functions["call"]))
+    words = ffi.new("uintptr_t[]", len(_NATIVE) + 5)
+    for i in range(2):
+        words[i] = int(ffi.cast("uintptr_t", _api.functions[_NATIVE[i]]))
     _library.jl_call1(_global(module, "portable"), _library.jl_box_voidpointer(words))
     _check()
     for name, place in zip(_NATIVE, words):
-        _api.functions[name] = ffi.cast("void *", place), _api.functions.get(name)  # keeps `call`
-    take, released, runs = words[len(_NATIVE) : len(_NATIVE) + 3]
+        _api.functions[name] = ffi.cast("void *", place), _api.functions.get(name)  # keeps ours
+    _new_julia = ffi.cast("uintptr_t(*)(int64_t, int64_t)", words[1])
+    take, free, released, runs, count = words[len(_NATIVE) : len(words)]
     _buffers.take_released = ffi.cast("uintptr_t(*)(void)", take)
+    _calls.free_slot = ffi.cast("void(*)(int64_t)", free)
     _buffers.released = ffi.cast("uintptr_t *", released)
     _buffers.collect = _collect
     _runs = ffi.cast("int64_t *", runs)
+    _root_count = ffi.cast("int64_t *", count)
     facts[0] = int(ffi.cast("uintptr_t", _api.functions["find"]))
     _library.jl_call1(_global(module, "boot"), _library.jl_box_voidpointer(facts))
     _check()
@@ -149,21 +156,11 @@ class _Lib:
     """The functions that bufferbridge/_start.py and _faults.py call in the C layer."""
 
     @staticmethod
-    def bb_boot(
-        libjulia: bytes,
-        bindir: bytes,
-        image: bytes,
-        argc: int,
-        argv: Any,
-        package: bytes,
-        uuid: bytes,
-        facts: Any,
-        error: Any,
-        error_size: int,
-    ) -> int:
-        """0, or -1 with the reason in `error`."""
+    def bb_boot(*args: Any) -> int:
+        """0, or -1 with the reason in `error`: `_boot`'s arguments, and `error` and its size."""
+        *what, error, error_size = args
         try:
-            _boot(libjulia, bindir, image, argc, argv, package, uuid, facts)
+            _boot(*what)
         except (RuntimeError, OSError, AttributeError) as e:
             ffi.buffer(error)[:] = str(e).encode()[: error_size - 1].ljust(error_size, b"\0")
             return -1
@@ -243,16 +240,16 @@ def set_hooks(hooks: dict[str, Any]) -> None:
 
 def root(class_: int, slot: int) -> Any:
     """The Python object for a root slot that the start code filled."""
-    return _types.new_julia(class_, slot)
+    return _references.take(_new_julia(class_, slot))
 
 
 def stats() -> dict[str, int]:
     if ready():
         settle()
     return {
-        "julia_objects": bridge.root_count - state.nfree - len(freed),
-        **_buffers.counts,
-        "exports": bridge.exports,
+        "julia_objects": _root_count[0] - state.nfree - len(freed),
+        **_buffers.counts(),
+        "exports": len(_arrays.exports),
     }
 
 

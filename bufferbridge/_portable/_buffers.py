@@ -49,14 +49,20 @@ class Held:
 
 
 class Watched:
-    """An exporter whose memory may move: its address and bytes, and how many buffers of it."""
+    """An exporter whose memory may move: where it is, its bytes, and the places of its buffers."""
 
     __slots__ = ("buffers", "object", "place", "size")
 
-    buffers: int
+    buffers: set[int]
     object: Any
     place: int
     size: int
+
+    def __init__(self, exporter: Any) -> None:
+        memory = ffi.from_buffer(exporter)
+        self.buffers = set()
+        self.object = exporter
+        self.place, self.size = address(memory), len(memory)
 
 
 _held: dict[int, Held] = {}  # by address
@@ -64,7 +70,15 @@ _handles: dict[int, Any] = {}
 watched: dict[int, Watched] = {}  # by the id of the exporter
 _most_watched = 64
 _counted: dict[int, list[int]] = {}  # by address of the memory: buffers, bytes
-counts = {"python_objects": 0, "pinned_buffers": 0, "pinned_bytes": 0}
+
+
+def counts() -> dict[str, int]:
+    held = list(_held.values())
+    return {
+        "python_objects": len(_handles),
+        "pinned_buffers": len(held),
+        "pinned_bytes": sum(h.len for h in held),
+    }
 
 
 # ------------------------------------------------------------------ objects
@@ -76,7 +90,6 @@ def hold(number: int) -> int:
     node.object = refs.new(refs.get(number))
     place = address(node)
     _handles[place] = node
-    counts["python_objects"] += 1
     return place
 
 
@@ -84,14 +97,11 @@ def release(place: int) -> None:
     """Let go of a handle or a buffer."""
     node = _handles.pop(place, None)
     if node is not None:
-        counts["python_objects"] -= 1
         refs.drop(node.object)
         return
     held = _held.pop(place)
     if held.base is not None:
-        _unwatch(held.base)
-    counts["pinned_buffers"] -= 1
-    counts["pinned_bytes"] -= held.len
+        _unwatch(held.base, place)
     refs.drop(held.cdata.object)
     _uncount(held)
 
@@ -101,11 +111,10 @@ def drain() -> None:
     # When Julia stops, its finalizers run for everything, also for memory that is looked at.
     if not released[0] or bridge.status != RUNNING or bridge.stopping:
         return
-    place = take_released()
-    while place:
-        after = ffi.cast("uintptr_t *", place)[0]
-        release(place)
-        place = after
+    while released[0]:
+        place = take_released()
+        if place:  # else a call that came in between has taken it
+            release(place)
 
 
 # ------------------------------------------------------------------ counting
@@ -198,15 +207,18 @@ def acquire(o: Any, v: Any) -> bool:
         if _acquire_interface(o, v):
             return True
         raise BufferError(
-            f"the memory of '{type(o).__name__}' has gaps, and {sys.implementation.name} does not"
-            " tell where it is: pass an object with an __array_interface__, or a copy"
+            f"{sys.implementation.name} does not tell where the memory of '{type(o).__name__}' is,"
+            " as of all that has gaps: pass an object with an __array_interface__, or a copy"
         )
     if ptr == 0 and view.nbytes:
         raise BufferError(f"the memory of '{type(o).__name__}' is not there any more")
+    moves = PYPY and isinstance(base, (bytearray, array.array, mmap.mmap)) and view.nbytes
+    watch = (watched.get(id(base)) or Watched(base)) if moves else None
     held = _finish(o, v, ptr, shape, strides, view.itemsize, format_, bool(view.readonly), view)
-    if PYPY and isinstance(base, (bytearray, array.array, mmap.mmap)) and view.nbytes:
+    if watch is not None:
         held.base = base
-        _watch(base)
+        watch.buffers.add(v.a.u)
+        watched[id(base)] = watch
     return True
 
 
@@ -245,27 +257,20 @@ def _address_of(
     if isinstance(interface, dict) and isinstance(interface.get("data"), tuple):
         return int(interface["data"][0])
     # cffi makes a copy on PyPy, and refuses on CPython, where there are gaps.
-    if contiguity(shape, strides, view.itemsize) & _C:
+    if not contiguity(shape, strides, view.itemsize) & _C:
+        return None
+    try:
         return address(ffi.from_buffer(view))
-    return None
+    except TypeError:  # PyPy: the memory may move, as that of io.BytesIO
+        return None
 
 
-def _watch(exporter: Any) -> None:
+def _unwatch(exporter: Any, place: int) -> None:
     w = watched.get(id(exporter))
-    if w is None:
-        w = watched[id(exporter)] = Watched()
-        w.object = exporter
-        w.buffers = 0
-        memory = ffi.from_buffer(exporter)
-        w.place, w.size = address(memory), len(memory)
-    w.buffers += 1
-
-
-def _unwatch(exporter: Any) -> None:
-    w = watched[id(exporter)]
-    w.buffers -= 1
-    if w.buffers == 0:
-        del watched[id(exporter)]
+    if w is not None:
+        w.buffers.discard(place)
+        if not w.buffers:
+            watched.pop(id(exporter), None)
 
 
 def check() -> None:
@@ -274,9 +279,9 @@ def check() -> None:
     if len(watched) > _most_watched:  # most are garbage, and each is looked at with each call
         collect(False)
         _most_watched = max(64, 2 * len(watched))
-    if any(map(_moved, watched.values())):
+    if any(map(_moved, list(watched.values()))):
         collect(True)  # perhaps nobody uses it any more
-        if any(map(_moved, watched.values())):
+        if any(map(_moved, list(watched.values()))):
             raise BufferError(
                 "a bytearray, array.array or mmap was resized or closed while Julia holds its"
                 " memory, which is gone on PyPy: have Julia let go of it (bufferbridge.Main.name ="
@@ -345,8 +350,6 @@ def _finish(
     b.shape, b.strides, b.format = held.shape, held.strides, held.format
     b.object = refs.new(o)
     _held[address(b)] = held
-    counts["pinned_buffers"] += 1
-    counts["pinned_bytes"] += held.len
     _count(held)
     v.owner = 0
     v.tag = BUFFER

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from _thread import get_ident
 from collections import deque
+from contextlib import suppress
 
 from . import _buffers, _values
 from . import _references as refs
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 freed: deque[int] = deque()  # root slots whose Python objects have died; any thread appends
+free_slot: Any = None  # the function of portable.jl that takes them (_boot)
 _pool: list[Any] = []  # memory for the values of calls
 _POOLED = 9
 _PLAIN = frozenset((int, float, bool, complex, str, type(None)))  # to convert them runs no code
@@ -42,13 +44,9 @@ def not_ready() -> RuntimeError:
 
 def settle() -> None:
     """Let go of what the other side no longer holds. On the main thread."""
-    if freed:
-        free = state.free_slots
+    with suppress(IndexError):  # empty, perhaps by a call that came in between
         while freed:
-            slot = freed.popleft()
-            bridge.roots[slot] = 0  # storing NULL needs no write barrier; the collector skips it
-            free[state.nfree] = slot
-            state.nfree += 1
+            free_slot(freed.popleft())
     _buffers.drain()
 
 
@@ -65,6 +63,8 @@ def call(f: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) ->
     made = 0
     plain = True
     depth = state.depth
+    # One that waits is that of a call which this one comes in between of: not ours.
+    waiting = refs.swap_error(None)
     try:
         for o in args:
             _values.from_python(o, values[made])
@@ -93,7 +93,7 @@ def call(f: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) ->
             refs.drop(names)
         if n < _POOLED:
             _pool.append(values)
-    error = refs.take_error()  # also what a function has raised that could not say so
+        error = refs.swap_error(waiting)  # also what a function has raised that could not say so
     if freed or _buffers.released[0]:
         settle()
     if error is not None:

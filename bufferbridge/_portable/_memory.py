@@ -81,15 +81,11 @@ class Bridge:
     main_thread = 0
     stopping = False
     entry: Any = None
-    roots: Any = ffi.NULL  # the data of Julia's root table, of addresses
-    root_count = 0
-    free_slots: Any = None  # the memory of state.free_slots
     module = 0  # BufferBridge, in Julia
     lookup: Any = None  # the address of what it has by a name
     session: Any = None
-    exports = 0
     # Places in a Vector's header, see compat.jl.
-    length_offset = flags_offset = shared_mask = capacity_offset = 0
+    length_offset = flags_offset = shared_mask = 0
     # The package's Python functions (_start.py).
     hooks: dict[str, Any] = {}  # noqa: RUF012
 

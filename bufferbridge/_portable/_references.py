@@ -1,9 +1,15 @@
 """Python objects on Julia's side: numbers, each a counted reference; and the exception on its way.
 
 An object has one number as long as it has references, so that equal numbers mean the same object.
+
+A finalizer or a signal handler of Python's may come between any two steps here, and use the same
+object: so references are counted by a list, which grows and shrinks in one step each, and whoever
+has taken a step looks whether what it relied on is still so.
 """
 
 from __future__ import annotations
+
+from itertools import count
 
 TYPE_CHECKING = False  # typing's own would take longer to import than this package
 if TYPE_CHECKING:
@@ -11,31 +17,33 @@ if TYPE_CHECKING:
 
 
 class _Entry:
-    __slots__ = ("count", "id", "number", "object")
+    __slots__ = ("id", "number", "object", "references")
 
-    def __init__(self, obj: Any, id_: int, number: int) -> None:
+    def __init__(self, obj: Any, id_: int) -> None:
         self.object = obj
         self.id = id_
-        self.number = number
-        self.count = 1
+        self.number = next(_numbers)
+        self.references = [None]  # as many items as there are
 
 
 _by_id: dict[int, _Entry] = {}
 _by_number: dict[int, _Entry] = {}
-_last = 0
+_numbers = count(16, 16)  # as addresses have it: 0 is no object.
 
 
 def new(obj: Any) -> int:
     """A new reference; whoever has it drops it."""
-    global _last
     id_ = id(obj)
     entry = _by_id.get(id_)
     if entry is not None:
-        entry.count += 1
-        return entry.number
-    _last += 16  # as addresses have it: 0 is no object
-    _by_id[id_] = _by_number[_last] = _Entry(obj, id_, _last)
-    return _last
+        entry.references.append(None)
+        if _by_id.get(id_) is entry:
+            return entry.number
+        # Its last reference was dropped just before.
+    entry = _Entry(obj, id_)
+    _by_number[entry.number] = entry
+    _by_id[id_] = entry
+    return entry.number
 
 
 def get(number: int) -> Any:
@@ -46,9 +54,13 @@ def drop(number: int) -> None:
     if number == 0:
         return
     entry = _by_number[number]
-    entry.count -= 1
-    if entry.count == 0:
-        del _by_number[number], _by_id[entry.id]
+    entry.references.pop()
+    if entry.references:
+        return
+    if _by_id.get(entry.id) is entry:
+        del _by_id[entry.id]  # from here on `new` does not find it; perhaps it did just before
+    if not entry.references:
+        _by_number.pop(number, None)
 
 
 def replace(number: int, obj: Any) -> None:
@@ -77,9 +89,10 @@ def set_error(error: BaseException) -> None:
     _pending = error
 
 
-def take_error() -> BaseException | None:
+def swap_error(other: BaseException | None) -> BaseException | None:
+    """The one that waits, in whose place `other` waits from now on."""
     global _pending
-    error, _pending = _pending, None
+    error, _pending = _pending, other
     return error
 
 

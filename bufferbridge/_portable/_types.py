@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from . import _values
 from ._calls import ask, call, freed, ready
-from ._memory import DICTIONARY, FUNCTION, IO, MODULE, SET_, VALUE, bridge
+from ._memory import DICTIONARY, FUNCTION, IO, MODULE, SET_, VALUE
 
 TYPE_CHECKING = False  # typing's own would take longer to import than this package
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _set = object.__setattr__
 
 
-def _is_dunder(name: str) -> bool:
+def is_dunder(name: str) -> bool:
     return len(name) > 4 and name[:2] == "__" and name[-2:] == "__"
 
 
@@ -77,15 +77,14 @@ class JuliaValue:
         return call(self.__current__(), args, kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        if _is_dunder(name):
+        if is_dunder(name):
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
         return ask("getattr", self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if _is_dunder(name):
-            _set(self, name, value)
-        else:
-            ask("setattr", self, name, value)
+        if is_dunder(name):  # our own slots among them: only _set writes those
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}' to set")
+        ask("setattr", self, name, value)
 
     def __delattr__(self, name: str) -> None:
         raise TypeError(f"names and fields of Julia objects can't be deleted ('{name}')")
@@ -268,7 +267,7 @@ class JuliaModule(JuliaValue):
 
     def __getattribute__(self, name: str) -> Any:
         # Julia's names come first: a module may well define `raw`.
-        if _is_dunder(name):
+        if is_dunder(name):
             return object.__getattribute__(self, name)
         return ask("getattr", self, name)
 
@@ -304,11 +303,11 @@ for _class in classes.values():
     _class.__module__ = "bufferbridge"
 
 
-def new_julia(class_: int, slot: int) -> Any:
+def new_julia(class_: int, slot: int, jl: int) -> Any:
     """The Python object for a root slot, which is its own from now on."""
     x = object.__new__(classes[class_])
     _set(x, "__slot__", slot)
-    _set(x, "__jl__", bridge.roots[slot])
+    _set(x, "__jl__", jl)
     return x
 
 
