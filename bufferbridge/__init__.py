@@ -95,12 +95,14 @@ __all__ = [
 
 
 def eval(code: str, module: JuliaModule | ModuleType | None = None, raw: bool = False) -> Any:
-    """Evaluate Julia code, all of it, in a module (Main by default); the last value, converted.
+    """Evaluate Julia code, all of it, in a module; the last value, converted.
 
+    code: Julia's source, as text.
+    module: a Julia module, or a Python module of ``bufferbridge.jl``; Main by default.
     raw: the value as Julia has it: a JuliaValue also where Python has a type for it.
 
     Raises SyntaxError (with the line and column) for code that does not parse, and JuliaError or
-    its natural kin for what the code throws.
+    its natural kin for what the code throws; TypeError if code is no str.
     """
     if not isinstance(code, str):
         raise TypeError(f"eval takes Julia code, a str, not '{type(code).__name__}'")
@@ -112,9 +114,12 @@ def eval(code: str, module: JuliaModule | ModuleType | None = None, raw: bool = 
 
 
 def include(path: str | os.PathLike[str], module: JuliaModule | ModuleType | None = None) -> Any:
-    """Evaluate a Julia file in a module (Main by default); its last expression's value, converted.
+    """Evaluate a Julia file in a module; its last expression's value, converted.
 
-    A relative path is relative to the current folder. Raises FileNotFoundError if there is no file.
+    path: the file; a relative path is relative to the current folder.
+    module: as for ``eval``.
+
+    Raises FileNotFoundError if there is no such file, and what ``eval`` raises.
     """
     path = os.path.abspath(os.fspath(path))
     if not os.path.isfile(path):
@@ -235,6 +240,7 @@ def pyobject(obj: Any) -> JuliaValue:
 def callback(f: Any, returns: Any) -> JuliaFunction:
     """A Julia function that calls `f` and gives results of one type, known to Julia's compiler.
 
+    f: a Python callable.
     returns: a Julia type (``bb.Base.Float64``), or Python's bool, int, float, complex, str or None.
 
     Results are converted strictly; one of another kind raises TypeError, which names `f`. Raises

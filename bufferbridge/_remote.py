@@ -32,8 +32,10 @@ class remote:
     In a worker of Dask it starts Julia on the process's main thread, where the worker's event loop
     is, and before Julia 1.9 each call runs there.
 
-    f: a Julia function or another Julia object that can be called. Raises TypeError if it is none,
-    and what pickling it raises.
+    f: a Julia function or another Julia object that can be called.
+
+    Raises TypeError if f is none, and what pickling it raises. Calls raise what f does, and
+    pickle.UnpicklingError where f can't be had.
     """
 
     def __init__(self, f: JuliaValue) -> None:

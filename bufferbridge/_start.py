@@ -88,8 +88,8 @@ def init(
     Call it from the main thread. Calling it again with the same options, or with none, does
     nothing; with other options it raises RuntimeError, since a process can start Julia only once.
 
-    Raises FileNotFoundError for a julia or sysimage that is not there, RuntimeError if there is no
-    Julia or it does not work.
+    Raises FileNotFoundError for a julia or sysimage that is not there, ValueError for threads that
+    are no number, RuntimeError if there is no Julia, if it does not work, and on other threads.
     """
     global _session
     options = _options(julia, project, sysimage, threads)

@@ -448,7 +448,7 @@ static PyObject *attribute(PyObject *self, void *which)
 
 static PyGetSetDef getset[] = {
     ATTRIBUTE("shape", SHAPE, "Items along each axis, a tuple of int."),
-    ATTRIBUTE("strides", STRIDES, "Bytes from one item to the next along each axis."),
+    ATTRIBUTE("strides", STRIDES, "Bytes from one item to the next along each axis, a tuple of int."),
     ATTRIBUTE("ndim", NDIM, "Number of axes."),
     ATTRIBUTE("itemsize", ITEMSIZE, "Bytes of one item."),
     ATTRIBUTE("nbytes", NBYTES, "Bytes of all items: size * itemsize."),
@@ -474,12 +474,15 @@ static PyObject *no_index(PyObject *Py_UNUSED(self))
 static PyType_Slot slots[] = {
     {Py_tp_doc,
      "A Julia array; memoryview(x) and numpy.asarray(x) share its memory.\n\n"
-     "Indices are zero-based, x[i, j] is x[i+1, j+1] in Julia; slices and '...' give views, and so\n"
-     "does the name of a field where the elements are records, x['name']. len(x) and iteration go along\n"
-     "the first axis. Raises IndexError for an index out of bounds, ValueError for an assignment that\n"
-     "does not fit, or of read-only memory.\n\n"
-     "Arrays whose memory can't be shared (of String, Any, BitArray, ranges, ...) raise\n"
-     "BufferError from memoryview(x); numpy.asarray(x) copies those."},
+     "Indices are zero-based, ``x[i, j]`` is ``x[i+1, j+1]`` in Julia; slices and ``...`` give views, and\n"
+     "so does the name of a field where the elements are records, ``x['name']``. ``len(x)`` and iteration\n"
+     "go along the first axis. Raises IndexError for an index out of bounds, ValueError for an assignment\n"
+     "that does not fit, or of read-only memory.\n\n"
+     "It has the buffer protocol (PEP 3118), NumPy's ``__array__`` and ``__array_interface__``,\n"
+     "``__dlpack__`` (DLPack), and, where it is one Arrow array of numbers, ``__arrow_c_array__`` (Arrow's\n"
+     "PyCapsule interface). Arrays whose memory can't be shared (of String, Any, BitArray, ranges and the\n"
+     "like) raise BufferError from ``memoryview(x)`` and from the attributes that are about bytes;\n"
+     "``numpy.asarray(x)`` copies those."},
     {Py_tp_getset, getset},
     {Py_tp_methods, bb_dlpack_methods},
     {Py_tp_dealloc, bb_dealloc_julia},

@@ -196,8 +196,9 @@ static PyMethodDef functions[] = {
     {"wrap", py_wrap, METH_O,
      "wrap(obj, /)\n--\n\n"
      "JuliaArray around PyArray(obj): obj's memory as a Julia array, whatever its layout.\n\n"
-     "obj is any buffer exporter, or has an __array_interface__, __array_struct__ or __dlpack__ (of\n"
-     "memory that the CPU sees). Contiguous column-major memory is a PyArray <: DenseArray, all else\n"
+     "obj is any buffer exporter (PEP 3118), or has an __array_interface__, __array_struct__ or\n"
+     "__dlpack__ (of memory that the CPU sees), or is an Arrow array, or a Series of pandas or polars\n"
+     "whose values lie in memory as they are. Contiguous column-major memory is a PyArray <: DenseArray, all else\n"
      "a strided AbstractArray; nothing is copied. NumPy's masked arrays are a MaskedArray, of the data\n"
      "and the mask. Arrow arrays (__arrow_c_array__), Series of polars, and Series, indices and arrays\n"
      "of pandas are wrapped as their values, read-only: with nulls as a MaskedArray.\n\n"

@@ -74,6 +74,8 @@ def _directive(name: str, thing: object) -> list[str]:
         else str(inspect.signature(thing)).partition(" ->")[0].replace("'", "")
     )
     doc = inspect.cleandoc(thing.__doc__ or "").split("\n")
+    if signature:
+        _parameters(None, "class", name, thing, None, doc)
     lines = [f".. py:{kind}:: bufferbridge.{name}{signature}", "", *_indented(doc), ""]
     for member, value in vars(thing).items():
         # What the abstract base classes have is told in Python's documentation.
@@ -92,7 +94,7 @@ def _indented(lines: list[str]) -> list[str]:
 
 
 def _parameters(
-    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+    app: Sphinx | None, what: str, name: str, thing: object, options: object, lines: list[str]
 ) -> None:
     """Docstrings' paragraphs "name: what it is", of parameters, as Sphinx writes them."""
     try:

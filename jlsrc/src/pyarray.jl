@@ -21,9 +21,10 @@ through `pointer(x)` can't be checked.
 
     PyArray(o::PyObject)
 
-The memory of any Python object that exports one (the buffer protocol, PEP 3118, or NumPy's
-`__array_interface__`), whatever its layout: memory that is not contiguous and column-major comes as a
-[`PyStridedArray`](@ref) or [`PyIndirectArray`](@ref).
+The memory of any Python object that exports one (the buffer protocol, PEP 3118, NumPy's
+`__array_interface__`, or DLPack), whatever its layout: memory that is not contiguous and column-major comes as a
+[`PyStridedArray`](@ref) or [`PyIndirectArray`](@ref). Throws what is a TypeError in Python where there is none,
+and a BufferError that the object raises.
 """
 struct PyArray{T,N} <: DenseArray{T,N}
     data::Array{T,N}
@@ -71,8 +72,11 @@ end
     PyStridedArray{T,N,S,A} <: AbstractArray{T,N}
 
 Memory of a Python object with any strides (negative and zero ones too), alignment, byte order and layout
-of records: items lie in memory as `S`s (see memory.jl), and are `T`s when they are read. It does not claim
+of records: items lie in memory as `S`s, and are `T`s when they are read. It does not claim
 to be a `DenseArray`. `A` is the type of the flat array that has the memory.
+
+`strides(x)` are in items, and an ArgumentError where the bytes between items are no multiple of an item's size.
+Writing to read-only memory throws an ArgumentError too.
 """
 struct PyStridedArray{T,N,S,A<:AbstractVector} <: AbstractArray{T,N}
     parent::A                # Vector{T}: items that can be indexed, S === T; otherwise bytes
@@ -240,7 +244,7 @@ densestrides(::Tuple{}, ::Int) = ()
     PyIndirectArray{T,N} <: AbstractArray{T,N}
 
 Memory of a Python object that is reached through pointers (suboffsets in PEP 3118), as image
-libraries keep rows.
+libraries keep rows. It has no `strides` and no `pointer`, and does not go back to Python as memory.
 """
 struct PyIndirectArray{T,N,S,O<:AbstractVector{UInt8}} <: AbstractArray{T,N}
     owner::O                 # keeps the buffer, or knows whether it is there

@@ -8,6 +8,8 @@
 A Python list, or another mutable sequence, as an `AbstractVector` that shares it: `push!` and assignments are seen in
 Python at once. Indices count from one, as those of all vectors. Items are converted as results of calls are, or
 strictly to `T`, as `convert` does. Of a Julia vector (or of nothing) it makes a new list.
+
+Throws what is a TypeError in Python if `o` is no sequence, and a BoundsError for an index that is not there.
 """
 struct PyList{T} <: AbstractVector{T}
     object::PyObject
@@ -22,6 +24,8 @@ PyList(xs = ()) = PyList{Any}(xs)
 
 A Python dict, or another mutable mapping, as an `AbstractDict` that shares it. Keys and values are converted as results of
 calls are, or strictly to `K` and `V`, as `convert` does. Of a Julia dictionary (or of nothing) it makes a new dict.
+
+Throws what is a TypeError in Python if `o` is no mapping, and a KeyError for a key that is not there.
 """
 struct PyDict{K,V} <: AbstractDict{K,V}
     object::PyObject
@@ -35,7 +39,7 @@ PyDict(xs = ()) = PyDict{Any,Any}(xs)
     PySet{T}(o)
 
 A Python set as an `AbstractSet` that shares it, with items as those of a [`PyList`](@ref). Of a Julia set or vector (or of
-nothing) it makes a new set.
+nothing) it makes a new set. Throws what is a TypeError in Python if `o` is no set.
 """
 struct PySet{T} <: AbstractSet{T}
     object::PyObject

@@ -74,6 +74,8 @@ end
 
 The value of a Python expression, converted as a call's result is (or to `T`, as [`pycall`](@ref) does). `names` are the variables that
 it sees: a NamedTuple, a Dict, or a [`PyDict`](@ref), which is used itself: [`pyexec`](@ref) gives one.
+
+Throws what the code raises, Python's SyntaxError too.
 """
 pyeval(code::AbstractString, names = NamedTuple()) = pybuiltin("eval")(compiled(code, "eval"), namespace(names))
 pyeval(::Type{T}, code::AbstractString, names = NamedTuple()) where {T} =
@@ -83,7 +85,7 @@ pyeval(::Type{T}, code::AbstractString, names = NamedTuple()) where {T} =
     pyexec(code, names = (;)) -> PyDict{String,Any}
 
 Runs Python code in a namespace of its own, with the variables `names`, or in the one that is given as a [`PyDict`](@ref), and gives the
-namespace: `pyexec("def f(x): return 2 * x")["f"](3)`.
+namespace: `pyexec("def f(x): return 2 * x")["f"](3)`. Throws what the code raises, Python's SyntaxError too.
 """
 function pyexec(code::AbstractString, names = NamedTuple())
     space = namespace(names)

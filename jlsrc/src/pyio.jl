@@ -5,7 +5,9 @@
     PyIO(file)
 
 A Python file object, binary or text, as an `IO`: `read`, `readline`, `eachline`, `write`, `print`, `eof`, `flush`, `close`, ... Of a
-text file Julia sees the text as UTF-8, whatever its encoding is.
+text file Julia sees the text as UTF-8, whatever its encoding is. Sizes and positions are in bytes.
+
+Throws what is a TypeError in Python if `file` has neither `read` nor `write`, and what its methods raise.
 """
 mutable struct PyIO <: IO
     object::PyObject
