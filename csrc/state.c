@@ -381,14 +381,18 @@ static int load_package(const start_api *api, const char *package, const char *u
 
 /* A Julia that takes libgcc from the system (Debian's) brings libunwind.so.8 into the global scope before it, with
  * functions of the same names: C++ libraries that are loaded later (torch) would have some of theirs from each, and
- * end the process at an exception. Others bring a libgcc of their own, and load that first. */
-static void keep_libgcc_first(const char *libjulia)
+ * end the process at an exception. So does its libedit.so.2, of LLVM's, to Python's module readline: without the
+ * library first `import readline`, and so pdb, crashed. Others bring a libgcc of their own, load that first, and
+ * have no libedit. */
+static void keep_ours_first(const char *libjulia)
 {
     char own[4096];
     const char *name = strrchr(libjulia, '/');
     int folder = name == NULL ? 0 : (int)(name + 1 - libjulia);
-    if (snprintf(own, sizeof own, "%.*sjulia/libgcc_s.so.1", folder, libjulia) < (int)sizeof own && access(own, F_OK) != 0)
+    if (snprintf(own, sizeof own, "%.*sjulia/libgcc_s.so.1", folder, libjulia) < (int)sizeof own && access(own, F_OK) != 0) {
         dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_GLOBAL);
+        dlopen("libreadline.so.8", RTLD_LAZY | RTLD_GLOBAL); /* where there is none, no module uses it */
+    }
 }
 
 /* Loads libjulia, initializes it and loads the Julia package with this UUID in the folder `package`, whose
@@ -401,7 +405,7 @@ int bb_boot(const char *libjulia, const char *bindir, const char *image, int arg
     void *lib;
 
     bb_offer_tls();
-    keep_libgcc_first(libjulia);
+    keep_ours_first(libjulia);
     lib = dlopen(libjulia, RTLD_NOW | RTLD_GLOBAL);
     message = error;
     message_size = error_size;

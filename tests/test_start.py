@@ -390,3 +390,19 @@ def test_the_julia_found_is_the_julia_that_runs():
     found = _find.find()
     assert found.version == bb.julia_version
     assert bb.eval("Sys.BINDIR") == str(found.bindir)
+
+
+def test_readline_after_the_start(run_python):
+    """Debian's Julia brings libedit, which has functions of readline's names: pdb crashed."""
+    pytest.importorskip("readline", reason="this Python has no readline")
+    done = run_python(
+        """
+        import bufferbridge as bb
+        bb.init()
+        import readline
+        readline.add_history("first")
+        readline.replace_history_item(0, "second")
+        print(readline.get_history_item(1))
+        """
+    )
+    assert done.stdout == "second\n"

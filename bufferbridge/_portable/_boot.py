@@ -186,7 +186,7 @@ def _boot(
 ) -> None:
     global _library
     folder = os.path.dirname(os.fsdecode(libjulia))
-    if not os.path.exists(f"{folder}/julia/libgcc_s.so.1"):  # see keep_libgcc_first in csrc/state.c
+    if not os.path.exists(f"{folder}/julia/libgcc_s.so.1"):  # see keep_ours_first in csrc/state.c
         with suppress(OSError):
             _libraries.append(ffi.dlopen("libgcc_s.so.1", ffi.RTLD_NOW | ffi.RTLD_GLOBAL))
     _library = ffi.dlopen(os.fsdecode(libjulia), ffi.RTLD_NOW | ffi.RTLD_GLOBAL)
