@@ -21,6 +21,7 @@ from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.directives import ObjectDescription
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
@@ -131,9 +132,20 @@ def _parse(env: BuildEnvironment, signature: str, node: addnodes.desc_signature)
     return name
 
 
+def _name(node: addnodes.desc_signature) -> str:
+    return next(node.findall(addnodes.desc_name)).astext()
+
+
+def _toc_entry(self: ObjectDescription[str], node: addnodes.desc_signature) -> str:
+    return "" if node.parent.index(node) or "no-index" in self.options else _name(node)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_object_type("jlname", "jl", "pair: %s; Julia", _parse, objname="Julia")
     described = app.registry.domain_directives["std"]["jlname"]
     described.get_signatures = lambda self: self.arguments[0].split(_SEPARATOR)  # type: ignore
+    # Names are in the page's table of contents, once each.
+    described._object_hierarchy_parts = lambda self, node: (_name(node),)  # type: ignore
+    described._toc_entry_name = _toc_entry  # type: ignore
     app.add_directive("julia-reference", JuliaReference)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
