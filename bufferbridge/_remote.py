@@ -25,9 +25,9 @@ class remote:
     It is called as f is; of the result JuliaArrays come back as NumPy arrays, also in tuples and
     arrays, so that who receives them, often on a thread of its own, needs no Julia. Errors are
     JuliaErrors. Before Julia 1.9 a pool can't receive other Julia objects: TypeError.
-    What it is made of is f's pickle, which is opened where the function is called, and not by
-    schedulers and queues on the way; definitions in Julia's Main come along as they are at the
-    time it is sent.
+    What it is made of is f's pickle (protocol 5, PEP 574), which is opened where the function is
+    called, and not by schedulers and queues on the way; definitions in Julia's Main come along as
+    they are at the time it is sent.
 
     In a worker of Dask it starts Julia on the process's main thread, where the worker's event loop
     is, and before Julia 1.9 each call runs there.

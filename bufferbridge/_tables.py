@@ -29,7 +29,8 @@ def table(data: Any, *, index: bool = False, copy: bool = False) -> JuliaValue:
     """A table as Julia has it: a NamedTuple of vectors, which share the memory of the columns.
 
     data: a pandas, polars or pyarrow table; a record batch; any other object with an Arrow stream
-        of a table; a NumPy structured array; a mapping of names to columns; or a table of Julia's.
+        of a table (Arrow's PyCapsule interface); a NumPy structured array; a mapping of names to
+        columns; or a table of Julia's.
     index: the index of a pandas DataFrame as columns before the others (by ``reset_index``). It is
         left out otherwise.
     copy: every column as a Vector of Julia's own, also where the column has no memory that could be

@@ -208,6 +208,7 @@ static PyMethodDef functions[] = {
     {"from_dlpack", (PyCFunction)(void (*)(void))bb_py_from_dlpack, METH_FASTCALL | METH_KEYWORDS,
      "from_dlpack(x, /, *, device=None, copy=None)\n--\n\n"
      "JuliaArray over the memory of a DLPack tensor, of the type that a buffer of it would become.\n\n"
+     "See https://dmlc.github.io/dlpack/latest/ for the protocol, of which versions before 1.0 are understood too.\n\n"
      "x: an object with __dlpack__ (torch, jax, NumPy, ...), or a capsule that such a method gave.\n"
      "device: None takes memory that the CPU sees, and refuses other; 'cpu', or (1, 0), has x copied\n"
      "    there if it is elsewhere.\n"

@@ -14,7 +14,8 @@ const UNIT_ORDER = (:generic, :Y, :M, :W, :D, :h, :m, :s, :ms, :us, :ns, :ps, :f
     DateTime64{unit} <: Dates.TimeType
     DateTime64{unit}(count::Integer)
 
-NumPy's `datetime64[unit]`: `count` units since 1970-01-01, or NaT, "not a time" ([`isnat`](@ref)). The unit is `:Y`, `:M`, `:W`, `:D`,
+NumPy's `datetime64[unit]` (its manual: "Datetimes and timedeltas"), 8 bytes: `count` units since 1970-01-01, or NaT, "not a time"
+([`isnat`](@ref)). The unit is `:Y`, `:M`, `:W`, `:D`,
 `:h`, `:m`, `:s`, `:ms`, `:us`, `:ns`, `:ps`, `:fs`, `:as` or `:generic`, or a tuple of a number and one of these: `(25, :s)`.
 
     DateTime64{unit}(x), DateTime64(x)

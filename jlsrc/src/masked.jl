@@ -9,7 +9,7 @@
     MaskedArray{T,N} <: AbstractArray{Union{T,Missing},N}
     MaskedArray(data, mask; hard = false)
 
-The elements of `data`, and `missing` where `mask`, an array of Bool of the same axes, is true. Both are shared: `x.data` and
+NumPy's masked array (`numpy.ma`) in Julia: the elements of `data`, and `missing` where `mask`, an array of Bool of the same axes, is true. Both are shared: `x.data` and
 `x.mask` are the very arrays. To write `missing` sets the mask and leaves the data; to write anything else clears it. With
 `hard` that is left undone where the mask is set, as in NumPy: only `x.mask` itself can be cleared then.
 
