@@ -11,7 +11,8 @@ from typing import Any
 def namedtuple_type(names: tuple[str, ...]) -> Any:
     """The type for these names: the same for the same names, as long as it is in use."""
     # Names that Python doesn't allow (keywords, operators, _x) become _0, _1, ...
-    type_: Any = namedtuple("NamedTuple", names, rename=True)
+    make: Any = namedtuple  # mypy takes an assignment of its result for a definition
+    type_ = make("NamedTuple", names, rename=True)
     # pickle would look for the class in this module.
     type_.__reduce__ = lambda self: (unpickled, (names, tuple(self)))
     return type_
