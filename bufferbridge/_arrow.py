@@ -219,8 +219,12 @@ def hint(obj: Any) -> str | None:
     return None
 
 
+def is_of_pandas(obj: Any) -> bool:
+    return any(is_instance(obj, *class_) for class_ in _OF_PANDAS)
+
+
 def _values(obj: Any) -> Any:
-    if any(is_instance(obj, *class_) for class_ in _OF_PANDAS):
+    if is_of_pandas(obj):
         from . import _pandas
 
         return _pandas.values(obj)

@@ -69,6 +69,8 @@ def to_masked(x: JuliaArray) -> np.ma.MaskedArray[Any, Any]:
         raise TypeError(f"to_masked takes a JuliaArray, not '{type(x).__name__}'")
     data, mask, hard, fill = _start.ensure().bridge.maskedparts(x)
     data = data.__array__(copy=False)
+    if data.dtype.names == ():  # bytes without a meaning: a mask of no fields would mask nothing
+        data = data.view((np.void, data.dtype.itemsize))
     mask = np.ma.nomask if mask is None else mask.__array__(copy=False)
     if mask is not np.ma.nomask and mask.ndim < data.ndim:  # the axes of sub-arrays
         own = mask.reshape(mask.shape + (1,) * (data.ndim - mask.ndim))

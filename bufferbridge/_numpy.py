@@ -134,14 +134,14 @@ def _dtype(description: Any) -> np.dtype[Any]:
 
 
 def _copied(x: JuliaArray) -> NDArray[Any]:
-    """A copy of an array whose memory can't be shared: numbers as numbers, strings as NumPy's
-    strings, everything else as an array of objects."""
+    """A copy of an array whose memory can't be shared: numbers as numbers, Dates' times as NumPy's,
+    strings as NumPy's strings, everything else as an array of objects."""
     import numpy as np
 
     bridge = _start.ensure().bridge
     copied = bridge.sharedcopy(x)
     if copied is not None:
-        return np.asarray(_core._exporter(copied))
+        return np.asarray(copied)
     elements = bridge.elements(x)
     if elements and all(isinstance(e, str) for e in elements):
         array = np.array(elements)

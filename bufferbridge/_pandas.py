@@ -112,9 +112,10 @@ def from_julia(vector: Any) -> Any:
         return pd.Series(parts[0], dtype=text, copy=False)
     if kind == "times":
         return np.asarray(parts[1]).view(parts[0])
-    array = np.asarray(vector)
-    if array.ndim == 1 and array.dtype.names is None:
-        return array
+    if kind == "numpy":
+        array = np.asarray(vector)
+        if array.ndim == 1 and array.dtype.names is None:
+            return array
     objects = np.empty(len(vector), dtype=object)  # records and tuples, as they come one by one
-    objects[:] = list(vector)
+    objects[:] = [bytes(x) if kind == "bytes" and x is not None else x for x in vector]
     return objects

@@ -18,7 +18,9 @@ def sparse(A: Any) -> JuliaArray:
     The values are shared: ``A.data`` and Julia's ``nonzeros`` are the same memory. The indices are
     copies, since they count from 1 in Julia; int32 stays Int32, int64 Int64. Julia can't add
     entries to it (before 1.11; ``copy(S)`` can), and what adds some in SciPy ends the sharing. A
-    coo array of one axis becomes a SparseVector. A is never changed.
+    coo array of one axis becomes a SparseVector. A is never changed. What moves entries
+    (``dropzeros!`` in Julia, ``A.eliminate_zeros()``) breaks the other side's matrix: see
+    docs/sparse.md.
 
     Raises TypeError for other formats (``A.tocsc()`` makes this one) and other objects, ValueError
     where the indices are unsorted, have duplicates or contradict each other, and where the values
@@ -32,9 +34,10 @@ def sparse(A: Any) -> JuliaArray:
     if A.ndim == 1 and A.format == "coo":
         return bridge.sparsevectorfrom.raw(A.shape[0], A.coords[0], A.data)  # type: ignore[no-any-return]
     if A.ndim != 2 or A.format not in ("csc", "csr"):
+        remedies = {1: "A.tocoo() makes one that has", 2: "A.tocsc() makes one that has"}
         raise TypeError(
-            f"a sparse array of {A.ndim} axes in the format '{A.format}' has no equal in Julia; "
-            + ("A.tocsc() makes one that has" if A.ndim == 2 else "A.reshape(...) it to two axes")
+            f"a '{A.format}' array of the shape {A.shape} has no equal among Julia's sparse arrays; "
+            + remedies.get(A.ndim, "A.reshape(...) it to two axes")
         )
     rows, columns = A.shape
     values = A.data[: A.indptr[-1]] if len(A.indptr) else A.data  # there may be room to spare
@@ -74,7 +77,8 @@ def to_scipy(S: JuliaArray) -> Any:
         class_ = getattr(scipy.sparse, f"{format_}_array", None)  # from SciPy 1.8 on
         class_ = class_ or getattr(scipy.sparse, f"{format_}_matrix")
         indptr = np.asarray(indptr)
-        A = class_((data[: indptr[-1]], np.asarray(indices), indptr), shape=shape, copy=False)
+        n = indptr[-1]  # there may be room to spare, and is where Julia could not give it back
+        A = class_((data[:n], np.asarray(indices)[:n], indptr), shape=shape, copy=False)
         A.check_format(full_check=True)
         A.has_canonical_format = True
     if len(A.data) and not np.shares_memory(A.data, data):

@@ -34,7 +34,7 @@ def table(data: Any, *, index: bool = False, copy: bool = False) -> JuliaValue:
     index: the index of a pandas DataFrame as columns before the others (by ``reset_index``). It is
         left out otherwise.
     copy: every column as a Vector of Julia's own, also where the column has no memory that could be
-        shared (chunks are joined, categories decoded).
+        shared (chunks are joined, categories of pandas decoded).
 
     The result is a JuliaValue, which stays a NamedTuple when it is passed to Julia functions;
     ``t.name`` is a column. Text is read when it is asked for; a pandas column of Python's own str
@@ -77,7 +77,7 @@ def _columns(data: Any, index: bool, copy: bool) -> Iterable[tuple[Any, Any]]:
     elif isinstance(data, tuple) and hasattr(data, "_fields"):
         return zip(data._fields, data)
     elif isinstance(data, dict) or _is_mapping(data):
-        return ((name, data[name]) for name in data)
+        return ((name, _given(name, data[name], copy)) for name in data)
     elif not isinstance(data, type) and (
         hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__")
     ):
@@ -92,6 +92,22 @@ def _columns(data: Any, index: bool, copy: bool) -> Iterable[tuple[Any, Any]]:
 def _is_mapping(data: Any) -> bool:
     abc = sys.modules.get("collections.abc")
     return abc is not None and isinstance(data, abc.Mapping)
+
+
+def _given(name: Any, column: Any, copy: bool) -> Any:
+    """A column that is given by itself: those of pandas, polars and pyarrow as in their tables."""
+    if isinstance(column, (list, JuliaValue)) or not _arrow.has_values(type(column)):
+        return column
+    try:
+        if _arrow.is_of_pandas(column):
+            from . import _pandas
+
+            return _pandas.column(column, copy)
+        empty, chunks = _arrow.parts_of(column)
+        parts = chunks if copy else [_arrow.one_chunk(empty, chunks)]
+        return _joined(parts or [empty])
+    except _arrow.Unsupported as e:
+        raise TypeError(f"column {name!r} can't be shared with Julia: {e}") from None
 
 
 def _of_arrow(data: Any, copy: bool) -> Iterator[tuple[Any, Any]]:

@@ -225,10 +225,8 @@ def test_records(held, fields):
             r[0]
         del r
         # What goes through the fields of structs, as dump does, must find no memory there.
-        bb.eval(
-            "found(x) = x isa Vector ? length(x) :"
-            " sum(Int[found(getfield(x, i)) for i in 1:nfields(x)])"
-        )
+        counted = "sum(Int[found(getfield(x, i)) for i in 1:nfields(x)])"
+        bb.eval(f"found(x) = x isa Vector ? length(x) : {counted}")
         assert bb.eval("found(keptrecords), found(kept), found(derived)") == (0, 0, 0)
     assert similar.shape == (5,)
     del x, column, similar

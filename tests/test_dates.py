@@ -303,6 +303,46 @@ class TestDatesOfJulia:
         x = bb.eval("reinterpret(TimeDelta64{:s}, [Dates.Second(3)])", jl)
         assert np.asarray(x).tolist() == [datetime.timedelta(seconds=3)]
 
+    @pytest.mark.parametrize(
+        ("code", "expected"),
+        [
+            ("[Date(2020), Date(1)]", np.array(["2020-01-01", "0001-01-01"], "M8[D]")),
+            ("[DateTime(2020, 1, 2, 3)]", np.array(["2020-01-02T03"], "M8[ms]")),
+            ("Date(2020):Day(1):Date(2020, 1, 3)", np.arange(18262, 18265).astype("M8[D]")),
+            ("[Dates.Time(1)]", np.array([3600 * 10**9], "m8[ns]")),
+            ("Second.([1 2; 3 4])", np.array([[1, 2], [3, 4]], "m8[s]")),
+            ("Month(1):Month(2):Month(5)", np.array([1, 3, 5], "m8[M]")),
+        ],
+    )
+    def test_arrays(self, jl, code, expected):
+        """Never as records, which NumPy casts to any time there is: 2020 would be 3989."""
+        x = bb.eval(code, jl)
+        same(x, expected)
+        longer = f"{expected.dtype.str[1]}8[{'M' if 'Month' in code else 'ms'}]"
+        assert (np.asarray(x, longer) == expected).all()
+        with pytest.raises(BufferError, match="Dates"):
+            memoryview(x)
+        assert not hasattr(x, "__array_interface__")
+
+    def test_periods_are_shared_and_dates_are_not(self, jl):
+        x = bb.eval("[Second(1), Second(2)]", jl)
+        np.asarray(x)[0] = np.timedelta64(1, "m")
+        assert x[0] == datetime.timedelta(minutes=1)
+        dates = bb.eval("[Date(2020)]", jl)
+        with pytest.raises(ValueError, match="Dates"):
+            np.array(dates, copy=False) if np.__version__ >= "2" else dates.__array__(copy=False)
+        dates[...] = np.array(["1999-12-31"], "M8[s]")
+        assert dates[0] == datetime.date(1999, 12, 31)
+        union = bb.eval("[Date(2020), missing]", jl)
+        assert np.asarray(union, "M8[D]").astype(str).tolist() == ["2020-01-01", "NaT"]
+
+    def test_time_of_day(self, jl):
+        assert run(jl, "Time", np.datetime64("2020-01-01T01:02:03")) == datetime.time(1, 2, 3)
+        assert run(jl, "x -> string(Time(x))", np.datetime64(-1, "ns")) == "23:59:59.999999999"
+        for t in (np.datetime64(1, "ps"), np.datetime64("NaT", "s")):
+            with pytest.raises(ValueError, match="InexactError|NaT"):
+                run(jl, "Time", t)
+
     def test_unknown_units(self, jl):
         for unit in (":foo", "5", "(0, :s)", "(1, :s)", "(2^40, :s)"):
             with pytest.raises(ValueError, match="no unit"):
@@ -427,6 +467,27 @@ def test_products(jl, i, n, f):
     assert run(jl, "abs", t) == abs(t)
     assert run(jl, "-", t) == -t
     assert run(jl, "/", t, f) == t / f
+
+
+def test_quotients_of_periods(jl):
+    t = np.timedelta64(50, "h")
+    assert run(jl, "t -> (t / Day(1), t ÷ Day(1), Day(3) ÷ t)", t) == (50 / 24, 2, 1)
+    assert run(jl, "t -> t % Day(1)", t) == np.timedelta64(2, "h")
+
+
+@pytest.mark.parametrize(
+    ("step", "n"), [("Day(1)", 7), ("TimeDelta64{:h}(36)", 5), ("Day(-1)", 0), ("Day(4)", 2)]
+)
+def test_ranges(jl, step, n):
+    a, b = np.array(["2024-02-28", "2024-03-05"], "M8[D]")
+    code = f"(a, b) -> (r = a:{step}:b; (length(r), length(collect(r)), a in r))"
+    assert run(jl, code, a, b) == (n, n, n > 0)
+    if n:
+        assert run(jl, f"(a, b) -> (b:-{step}:a)[{n}]", a, b) == b - (n - 1) * run(
+            jl, f"() -> {step}"
+        )
+    back = np.asarray(run(jl, "(a, b) -> collect(a:Day(1):b)", a, b))
+    assert (back == np.arange(a, b + 1)).all()
 
 
 def test_overflow(jl):

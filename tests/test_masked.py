@@ -281,6 +281,24 @@ class TestToMasked:
         assert bb.to_masked(p).tolist() == whole.T.tolist()
         assert bb.to_masked(run("x -> reshape(x, 12)", x)).tolist() == whole.ravel("F").tolist()
 
+    def test_transposes(self):
+        m = np.ma.array(np.arange(6.0).reshape(2, 3), mask=np.eye(2, 3))
+        t = bb.to_masked(run("adjoint", m))
+        assert t.tolist() == m.T.tolist()
+        assert shares(t, m)
+        union = bb.eval("transpose(Union{Int,Missing}[1 missing])")
+        assert bb.to_masked(union).tolist() == [[1], [None]]
+        with pytest.raises(ValueError, match="Adjoint"):
+            bb.to_masked(bb.eval("[1.0im missing]'"))
+
+    def test_bytes_without_a_meaning(self):
+        """NumPy makes a mask of no fields for a dtype of no fields, and nothing would be masked."""
+        m = bb.to_masked(bb.eval("[Int128(5), missing]"))
+        assert m.mask.tolist() == [False, True]
+        assert m.data[0].item() == (5).to_bytes(16, "little")
+        void = np.ma.array(np.zeros(2, "V3"), mask=[1, 0])
+        assert shares(bb.to_masked(bb.wrap(void)), void)
+
     def test_views_of_masked_arrays(self):
         m = np.ma.array(np.arange(12.0).reshape(3, 4), mask=np.arange(12).reshape(3, 4) % 5 == 0)
         part = bb.to_masked(bb.wrap(m)[1:, ::2])
@@ -327,6 +345,9 @@ class TestToMasked:
         assert m.dtype == "M8[s]"
         assert m[0] == np.datetime64(5, "s")
         assert m[1] is np.ma.masked
+        assert bb.to_masked(bb.eval("[BufferBridge.Dates.Second(5), missing]")).dtype == "m8[s]"
+        with pytest.raises(ValueError, match="Dates"):
+            bb.to_masked(bb.eval("[BufferBridge.Dates.Date(2020), missing]"))
 
 
 @pytest.mark.parametrize("mask", [np.zeros((1, 2), bool), np.zeros(2, "u1"), 5], ids=str)

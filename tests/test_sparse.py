@@ -219,6 +219,20 @@ class TestFromJulia:
         assert run(jl, "S -> S[2, 1]", own) == 5
         assert A.toarray().tolist() == [[1, 0], [0, 1]]
 
+    def test_entries_that_are_moved(self, jl):
+        """SciPy's matrix is wrong then (docs/sparse.md), but there is a way to a right one."""
+        A = sp.csc_matrix(np.array([[1.0, 0, 2], [0, 3, 0]]))
+        S = bb.sparse(A)
+        try:
+            run(jl, "S -> (nonzeros(S)[1] = 0; dropzeros!(S); nothing)", S)
+        except bb.JuliaError as e:
+            assert "shared" in str(e)
+            assert bb.julia_version < (1, 11)
+        B = bb.to_scipy(S)
+        assert B.nnz == 2
+        assert B.toarray().tolist() == [[0, 0, 2], [0, 3, 0]]
+        assert np.asarray(bb.sparse(B)).tolist() == B.toarray().tolist()
+
     def test_transposes(self, jl):
         for code in ("transpose(S)", "S'"):
             A = bb.to_scipy(bb.eval(f"S = sparse([1 2 0; 0 0 3]); {code}", jl))
@@ -240,6 +254,11 @@ class TestFromJulia:
         y = bb.sparse(A)
         run(jl, "x -> (nonzeros(x)[2] = 8; nothing)", y)
         assert A.data.tolist() == [7, 8]
+        A = sp.coo_array((np.array([1.0, 2.0]), (np.array([3, 1]),)), shape=(4,))
+        with pytest.raises(ValueError, match=r"A\.sum_duplicates\(\)"):
+            bb.sparse(A)
+        A.sum_duplicates()
+        assert list(bb.sparse(A)) == [0, 2, 0, 1]
 
     @pytest.mark.parametrize(
         "code", ["rand(2, 2)", "view(sparse([1 2]), :, 1:1)", "Diagonal([1.0])", "[1.0]"]
@@ -251,6 +270,10 @@ class TestFromJulia:
     def test_other_values(self, jl):
         with pytest.raises(ValueError, match="BigInt"):
             bb.to_scipy(bb.eval("sparse(big.([1 2]))", jl))
+        for values in ("[1//2]", "[1 + 2im]", "[Int128(1)]", "Float16[1]"):
+            for matrix in (f"sparse([1], [1], {values})", f"sparsevec([1], {values})"):
+                with pytest.raises(ValueError, match=r"no sparse arrays of .*float\.\(S\)"):
+                    bb.to_scipy(bb.eval(matrix, jl))
 
     def test_lifetime(self, jl):
         A = bb.to_scipy(bb.eval("sparse(1:10^5, 1:10^5, 1.0:10^5)", jl))

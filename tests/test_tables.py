@@ -354,11 +354,33 @@ def test_other_tables(julia):
         bb.table({"a": np.arange(3), "b": np.arange(2)})
     with pytest.raises(TypeError, match="no vector"):
         bb.table({"a": 1})
-    with pytest.raises(TypeError, match="no vector"):
+    with pytest.raises(TypeError, match="'a' is no vector but an array of 2 axes"):
         bb.table({"a": np.zeros((2, 2))})
     for no_table in (1, "abc", None, [1, 2], np.zeros(3), pd.DataFrame, bb.eval("[1]")):
         with pytest.raises(TypeError, match="is no table"):
             bb.table(no_table)
+
+
+@pytest.mark.parametrize(
+    ("column", "says", "eltype"),
+    [
+        (pd.Series(pd.Categorical(["a", None])), "category.*codes", "Union{Missing, String}"),
+        (pd.Series(["a", None], dtype=object), None, "Union{Missing, String}"),
+        (pd.RangeIndex(2), "no memory", "Int64"),
+        (pl.Series([1]).append(pl.Series([2])), "2 chunks", "Int64"),
+        (pa.chunked_array([[1], [None]]), "2 chunks", "Union{Missing, Int64}"),
+        (pa.chunked_array([], pa.int64()), None, "Int64"),
+    ],
+)
+def test_a_dict_of_columns_is_as_good_as_a_frame(julia, column, says, eltype):
+    if says is not None:
+        with pytest.raises(TypeError, match=f"column 'c' can't be shared with Julia: .*{says}"):
+            bb.table({"c": column})
+    else:
+        assert list(julia.types(bb.table({"c": column}))) == [eltype]
+    t = bb.table({"c": column}, copy=True)
+    assert list(julia.types(t)) == [eltype]
+    assert len(t.c) == len(column)
 
 
 def test_tables_of_the_tables_package():
@@ -439,6 +461,59 @@ def test_objects_to_pandas():
     assert df["a"].tolist() == [1, "x"]
     assert df["b"].tolist() == [(1, 2), (3, 4)]
     assert str(df["c"].dtype) == "object"
+
+
+@pytest.mark.parametrize(
+    ("code", "arrow", "values"),
+    [
+        ("Any[1, missing]", "int64", [1, None]),
+        ("[1, nothing]", "int64", [1, None]),
+        ("[nothing, nothing]", "null", [None, None]),
+        ("Any[]", "null", []),
+        ('Any["a", nothing, missing]', "large_string", ["a", None, None]),
+        ("[true, nothing]", "bool", [True, None]),
+    ],
+)
+def test_nothing_is_none_too(code, arrow, values):
+    """And vectors of wider types are what is in them, as in Julia's own functions."""
+    array = bb.to_arrow(bb.eval(code))
+    array.validate(full=True)
+    assert str(array.type) == arrow
+    assert array.to_pylist() == bb.to_polars(bb.eval(code)).to_list() == values
+    series = bb.to_pandas(bb.eval(code))
+    assert [None if pd.isna(v) else v for v in series] == values
+    if code == "[1, nothing]":
+        assert str(series.dtype) == "Int64"
+
+
+def test_times_of_other_units(dates):
+    bb.eval("using BufferBridge: DateTime64, TimeDelta64, nat", dates)
+    for code, arrow in (
+        ("[DateTime64{:h}(5), nat(DateTime64{:h})]", "timestamp[s]"),
+        ("[DateTime64{(25, :ms)}(2), missing]", "timestamp[ms]"),
+        ("[TimeDelta64{:D}(5), missing]", "duration[s]"),
+    ):
+        x = bb.eval(code, dates)
+        array = bb.to_arrow(x)
+        assert str(array.type) == arrow
+        assert array.to_numpy(zero_copy_only=False)[0] == x[0]
+        assert array.null_count == 1
+    for code in ("[DateTime64{:ps}(5)]", "[TimeDelta64{:M}(5)]", "[D.Month(5)]"):
+        with pytest.raises(ValueError, match="no type for elements"):
+            bb.to_arrow(bb.eval(code, dates))
+
+
+def test_other_elements_to_pandas(dates):
+    assert bb.to_pandas(bb.eval("[UInt8[1, 2], missing]")).tolist() == [b"\1\2", None]
+    months = bb.to_pandas(bb.eval("[D.Month(1), D.Month(2)]", dates))
+    assert (
+        months.dtype == object
+    )  # pandas would make 30 days, 10 hours, 29 minutes and 6 seconds of it
+    seconds = bb.eval("[D.Second(1), D.Second(2)]", dates)
+    series = bb.to_pandas(seconds)
+    assert series.dtype == "m8[s]"
+    assert np.shares_memory(series.to_numpy(), np.asarray(seconds))
+    assert bb.to_pandas(bb.eval("[D.Day(1), missing]", dates)).isna().tolist() == [False, True]
 
 
 def test_vectors_to_series():

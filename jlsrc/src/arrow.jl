@@ -172,7 +172,12 @@ as Arrow has them are the vector's own memory. Throws an ArgumentError for eleme
 """
 function arrowparts(x::AbstractVector)
     T = eltype(x)
-    T === Missing && return ("n", length(x), length(x), 0, ())
+    (T === Missing || T === Any && isempty(x)) && return ("n", length(x), length(x), 0, ())
+    Nothing <: T && any(isnothing, x) && return arrowparts(replace(x, nothing => missing)) # both are None in Python
+    if !isconcretetype(nonmissingtype(T))
+        y = map(identity, x) # what is in a vector of wider elements
+        eltype(y) === T || return arrowparts(y)
+    end
     Missing <: T && T !== Any && return arrowmasked(x)
     format, offset, buffers = arrowbuffers(x)
     return (format, length(x), 0, offset, (nothing, buffers...))
@@ -266,17 +271,20 @@ arrowbuffers(x::AbstractVector{<:Union{Dates.Minute,Dates.Hour,Dates.Day,Dates.W
 
 const ARROW_UNITS = Dict(:s => "s", :ms => "m", :us => "u", :ns => "n") # of NumPy's
 arrowbuffers(x::AbstractVector{DateTime64{U}}) where {U} = U === :D ? arrowbuffers(ArrowTimes{Dates.Date}(numbers(x), 1)) :
-    haskey(ARROW_UNITS, U) ? ("ts$(ARROW_UNITS[U]):", 0, (inmemory(numbers(x)),)) : throwelements(eltype(x))
+    haskey(ARROW_UNITS, U) ? ("ts$(ARROW_UNITS[U]):", 0, (inmemory(numbers(x)),)) : arrowbuffers(inarrowunits(DateTime64, x))
 arrowbuffers(x::AbstractVector{TimeDelta64{U}}) where {U} =
-    haskey(ARROW_UNITS, U) ? ("tD$(ARROW_UNITS[U])", 0, (inmemory(numbers(x)),)) : throwelements(eltype(x))
+    haskey(ARROW_UNITS, U) ? ("tD$(ARROW_UNITS[U])", 0, (inmemory(numbers(x)),)) : arrowbuffers(inarrowunits(TimeDelta64, x))
 numbers(x::AbstractVector{<:Time64}) = reinterpret(Int64, x)
-
-# What a vector of wider elements has in it.
-function arrowbuffers(x::AbstractVector)
-    y = map(identity, x)
-    eltype(y) !== eltype(x) && !(Missing <: eltype(y)) || throwelements(eltype(x))
-    return arrowbuffers(y)
+# Of longer units seconds, as of Dates' hours and days. Multiples of a unit are that unit.
+function inarrowunits(D, x::AbstractVector{T}) where {T<:Time64}
+    unit = unitparts(unitof(T))[2]
+    unit === :generic && throwelements(T)
+    D === TimeDelta64 && haskey(UNIT_MONTHS, unit) && throwelements(T)
+    haskey(ARROW_UNITS, unit) || (unit = findfirst(isequal(unit), UNIT_ORDER) < findfirst(isequal(:s), UNIT_ORDER) ? :s : throwelements(T))
+    return map(v -> convert(D{unit}, v), x)
 end
+
+arrowbuffers(x::AbstractVector) = throwelements(eltype(x))
 @noinline throwelements(@nospecialize(T)) = throw(ArgumentError(
     "Arrow has no type for elements of type $T: convert them to numbers, Bool, String, Date or DateTime first"))
 

@@ -19,9 +19,9 @@ NumPy's `datetime64[unit]` (its manual: "Datetimes and timedeltas"), 8 bytes: `c
 `:h`, `:m`, `:s`, `:ms`, `:us`, `:ns`, `:ps`, `:fs`, `:as` or `:generic`, or a tuple of a number and one of these: `(25, :s)`.
 
     DateTime64{unit}(x), DateTime64(x)
-    DateTime(x), Date(x)
+    DateTime(x), Date(x), Time(x)
 
-of a `Date`, a `DateTime` or another `DateTime64`, and back: the same time, or an InexactError; `floor(DateTime64{:s}, x)` rounds.
+of a `Date`, a `DateTime` or another `DateTime64`, and back: the same time (`Time`: of the day), or an InexactError; `floor(DateTime64{:s}, x)` rounds.
 `Dates.value(x)` is the count, and `year(x)`, `hour(x)`, ... are parts of it. NaT throws an ArgumentError in all of these but
 between `DateTime64`s.
 
@@ -203,8 +203,17 @@ function Base.convert(::Type{Dates.DateTime}, x::DateTime64)
     overflow && throw(InexactError(:convert, Dates.DateTime, x))
     return Dates.DateTime(Dates.UTM(v))
 end
-Dates.Date(x::DateTime64) = convert(Dates.Date, x)
-Dates.DateTime(x::DateTime64) = convert(Dates.DateTime, x)
+# The time of the day.
+function Base.convert(::Type{Dates.Time}, x::DateTime64)
+    isnat(x) && thrownat(Dates.Time)
+    sec, sub = instant(x)
+    ns, rest = divrem(sub, Int128(10)^9)
+    rest == 0 || throw(InexactError(:convert, Dates.Time, x))
+    return Dates.Time(Dates.Nanosecond(mod(sec, 86_400) * 10^9 + ns))
+end
+for T in (:Date, :DateTime, :Time)
+    @eval Dates.$T(x::DateTime64) = convert(Dates.$T, x)
+end
 
 const PERIOD_UNITS = ((:Year, :Y), (:Month, :M), (:Week, :W), (:Day, :D), (:Hour, :h), (:Minute, :m), (:Second, :s),
                       (:Millisecond, :ms), (:Microsecond, :us), (:Nanosecond, :ns))
@@ -355,9 +364,13 @@ Base.:+(x::TimeDelta64, y::DateTime64) = y + x
 for op in (:+, :-)
     @eval begin
         Base.$op(x::DateTime64, y::UnitPeriod) = $op(x, TimeDelta64(y))
+        Base.$op(x::Union{Dates.Date,Dates.DateTime}, y::TimeDelta64) = $op(DateTime64(x), y)
+    end
+end
+for op in (:+, :-, :/, :div, :fld, :rem, :mod)
+    @eval begin
         Base.$op(x::TimeDelta64, y::UnitPeriod) = $op(x, TimeDelta64(y))
         Base.$op(x::UnitPeriod, y::TimeDelta64) = $op(TimeDelta64(x), y)
-        Base.$op(x::Union{Dates.Date,Dates.DateTime}, y::TimeDelta64) = $op(DateTime64(x), y)
     end
 end
 Base.:+(x::UnitPeriod, y::DateTime64) = y + x
@@ -392,6 +405,9 @@ for f in (:rem, :mod)
     @eval $of(T, x, y) = isnat(x) || isnat(y) ? T(NAT) : T($f(x.value, y.value))
     @eval @generated Base.$f(x::TimeDelta64{U}, y::TimeDelta64{V}) where {U,V} = incommon($of, TimeDelta64, TimeDelta64, TimeDelta64, U, V)
 end
+
+# Ranges are those of Dates, which counts their steps from a guess that is not too high.
+isdefined(Dates, :guess) && (Dates.guess(a::DateTime64, b::DateTime64, step) = div(b - a, TimeDelta64(step)))
 
 # --------------------------------------------------------------------- text
 
@@ -439,7 +455,7 @@ end
 timecode(::Type{DateTime64{U}}) where {U} = string("M[", unittext(U), ']')
 timecode(::Type{TimeDelta64{U}}) where {U} = string("m[", unittext(U), ']')
 
-"The type of such a code, or nothing."
+"The type of such a code, or nothing; that of a period."
 function timetype(code::Char, text::AbstractString)
     m = match(r"^(\d*)([A-Za-z]+)$", text)
     m === nothing && return nothing
@@ -448,6 +464,22 @@ function timetype(code::Char, text::AbstractString)
     n = isempty(m[1]) ? 1 : parse(Int, m[1])
     (unit == :generic ? n == 1 : 1 <= n <= typemax(Int32)) || return nothing
     return code == 'M' ? DateTime64{unitof(n, unit)} : TimeDelta64{unitof(n, unit)}
+end
+
+"Types of Dates that have no format either. Those of periods lie in memory as NumPy's do; dates count from another day."
+const DatesTime = Union{Dates.Date,Dates.DateTime,Dates.Time,UnitPeriod}
+
+timetype(::Type{P}) where {P<:UnitPeriod} = typeof(TimeDelta64(zero(P)))
+
+"""
+    numpytimes(x)
+
+The times of Dates in `x` as NumPy's, a new array; nothing if these are others, or of several types.
+"""
+function numpytimes(x::AbstractArray{T}) where {T}
+    T <: DatesTime && isconcretetype(T) || return nothing
+    T === Dates.Time && return map(t -> TimeDelta64{:ns}(Dates.value(t)), x) # since midnight
+    return map(T <: UnitPeriod ? TimeDelta64 : DateTime64, x)
 end
 
 swapbytes(x::T) where {T<:Time64} = T(bswap(x.value))

@@ -10,8 +10,8 @@ What NumPy needs for a view of memory that no format describes (overlapping fiel
 The JuliaArray of `x`, which bufferbridge/_numpy.py keeps beside the address, keeps the memory. It can't be
 resized: only Python's memory, and what `similar` made like it, has items of a `MemoryType`.
 
-Of Julia types with times of NumPy's in them it is (description of the dtype, an array of the same memory as numbers or bytes),
-which is exported as any other array is.
+Of periods, and of Julia types with times of NumPy's in them, it is (description of the dtype, an array of the same memory as numbers
+or bytes), which is exported as any other array is.
 """
 function numpyview(@nospecialize(x::AbstractArray))
     fits(x) || return nothing
@@ -21,6 +21,7 @@ function numpyview(@nospecialize(x::AbstractArray))
     if S <: MemoryType
         return hasobjects(S) ? nothing : (dtype(S), Int(l.ptr), l.readonly, l.size, l.strides)
     end
+    S <: UnitPeriod && return (dtype(timetype(S)), reinterpret(Int64, x))
     isbitstype(S) && hastimes(S) && formatof(S) isa NotShared || return nothing
     return (dtype(S), reinterpret(S <: Time64 ? Int64 : RawBytes{sizeof(S)}, x))
 end

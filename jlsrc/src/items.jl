@@ -73,6 +73,8 @@ shortname(x) = string(nameof(typeof(x)), "{", eltype(x), "}")
 
 "An array that can be shared and is a copy of `x`, or its elements as a Vector of anything else."
 function sharedcopy(x::AbstractArray)
+    times = numpytimes(x)
+    times === nothing || return times
     y = collect(x)
     return layout(y) isa NotShared ? nothing : y
 end

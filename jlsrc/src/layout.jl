@@ -37,6 +37,8 @@ end
 function elementformat(::Type{S}) where {S}
     kindof(S) != 0 && return formatof(S)
     S <: AbstractChar && return NotShared("Julia keeps a Char as bytes of UTF-8, which has no format")
+    # As records of one number NumPy would take them for any time it is asked for: 2020 for 3989.
+    S <: DatesTime && return NotShared("its elements are times of Julia's Dates, for which the buffer protocol has no format")
     S <: Union{MemoryType,Record,FixedString,RawBytes} || !isbitstype(S) || sizeof(S) > 0 ||
         return NotShared("its elements (of type $S) have no bytes")
     return formatof(S)

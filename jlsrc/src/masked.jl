@@ -142,8 +142,10 @@ end
 seenlike(x::SubArray, a) = view(a, parentindices(x)...)
 seenlike(x::PermutedDimsArray{T,N,perm}, a) where {T,N,perm} = PermutedDimsArray(a, perm)
 seenlike(x::Base.ReshapedArray, a) = reshape(a, size(x))
+seenlike(x::Transpose, a::AbstractVecOrMat{<:Number}) = transpose(a)
+seenlike(x::Adjoint, a::AbstractVecOrMat{<:Real}) = transpose(a)
 seenlike(x::AbstractArray, a) = throw(ArgumentError(
-    "the values of a $(nameof(typeof(x))) of elements that may be missing can't be shared: copy(x) can"))
+    "the values of this $(nameof(typeof(x))) of elements that may be missing can't be shared: those of copy(x) can"))
 
 stridesof(::MaskedArray) =
     NotShared("its elements may be missing, which the buffer protocol can't say; bufferbridge.to_masked(x) shares data and mask")

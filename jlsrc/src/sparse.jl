@@ -29,7 +29,7 @@ function sparsefrom(m::Int, n::Int, indptr::AbstractVector{<:Integer}, indices::
     colptr, rowval = onebased(Ti, indptr, n + 1), onebased(Ti, indices, nnz)
     colptr[1] == 1 && colptr[n+1] == nnz + 1 && all(j -> colptr[j] <= colptr[j+1], 1:n) || inconsistent("indptr decreases")
     for j in 1:n
-        checkindices(rowval, colptr[j], colptr[j+1] - 1, m)
+        checkindices(rowval, colptr[j], colptr[j+1] - 1, m, "A.sort_indices()")
     end
     S = sparsearrays().SparseMatrixCSC(m, n, colptr, rowval, valuevector(data))
     forbidresizing!(rowval)
@@ -40,7 +40,7 @@ end
 function sparsevectorfrom(n::Int, indices::AbstractVector{<:Integer}, data::AbstractVector)
     length(indices) == length(data) || inconsistent("there are $(length(indices)) indices and $(length(data)) values")
     nzind = onebased(indextype(n, indices), indices, length(data))
-    checkindices(nzind, 1, length(nzind), n)
+    checkindices(nzind, 1, length(nzind), n, "A.sum_duplicates()") # which sorts, too
     x = sparsearrays().SparseVector(n, nzind, valuevector(data))
     forbidresizing!(nzind)
     return x
@@ -62,12 +62,12 @@ function onebased(::Type{Ti}, indices, n) where {Ti}
     return ones
 end
 
-function checkindices(indices, from, to, m)
+function checkindices(indices, from, to, m, sort)
     for k in from:to
         indices[k] <= m || inconsistent("the index $(indices[k] - 1) is out of range for an axis of $m")
         k == from || indices[k-1] < indices[k] || throw(ArgumentError(indices[k-1] == indices[k] ?
             "the matrix has several values for one place, which Julia's have not: add them up by A.sum_duplicates()" :
-            "the indices of the matrix are not in order, as Julia needs them: sort them by A.sort_indices()"))
+            "the indices of the matrix are not in order, as Julia needs them: sort them by $sort"))
     end
 end
 
@@ -108,9 +108,11 @@ end
 zerobased(indices) = indices .- one(eltype(indices))
 
 # A new entry of the matrix must fail before one of the two has changed.
-function sharable(values::Vector, indices::Vector)
+function sharable(values::Vector{T}, indices::Vector) where {T}
     l = layout(values)
     l isa NotShared && throw(ArgumentError("the values of this matrix can't be shared: $(l.reason)"))
+    (T === Bool || typekind(T) in "iufc") && T !== Float16 ||
+        throw(ArgumentError("SciPy has no sparse arrays of $T: convert the values, by float.(S) or Float32.(S)"))
     forbidresizing!(indices)
     return values
 end

@@ -12,7 +12,7 @@ newtable() = TableBuilder(Symbol[], Any[])
 
 function addcolumn(t::TableBuilder, name::String, @nospecialize(column), copies::Bool)
     s = tosymbol(name)
-    column isa AbstractVector || throw(PyTypeError("column '$name' is no vector but $(article(columntext(column)))"))
+    column isa AbstractVector || throw(PyTypeError("column '$name' is no vector but $(columntext(column))"))
     isempty(t.columns) || length(first(t.columns)) == length(column) || throw(DimensionMismatch(
         "columns have one length: '$(t.names[1])' has $(length(t.columns[1])) elements, and '$name' $(length(column))"))
     push!(t.names, s)
@@ -20,7 +20,7 @@ function addcolumn(t::TableBuilder, name::String, @nospecialize(column), copies:
     return nothing
 end
 
-columntext(@nospecialize(x)) = x isa AbstractArray ? "array of $(ndims(x)) axes" : string(typeof(x))
+columntext(@nospecialize(x)) = x isa AbstractArray ? "an array of $(ndims(x)) axes" : article(string(typeof(x)))
 
 # By Julia's C function: NamedTuple's own constructor is compiled for each type, for minutes where there are thousands of columns.
 function finishtable(t::TableBuilder)
@@ -89,12 +89,13 @@ textcolumn(@nospecialize(texts)) = any(t -> t === nothing, texts) ?
 """
     pandasparts(x::AbstractVector)
 
-What pandas' array of the elements is made of: ("masked", values, mask), ("text", list), ("times", dtype, numbers), or ("numpy",) where
-NumPy's array of them is all.
+What pandas' array of the elements is made of: ("masked", values, mask), ("text", list), ("times", dtype, numbers), ("numpy",) where
+NumPy's array of them is all, ("bytes",) or ("objects",) of the elements one by one.
 """
 function pandasparts(x::AbstractVector)
     T = eltype(x)
     (T === Any || T === Missing) && return ("numpy",)
+    Nothing <: T && return pandasparts(replace(x, nothing => missing)) # both are None in Python
     Missing <: T || return pandasparts(x, T)
     return pandasparts(x, nonmissingtype(T))
 end
@@ -107,14 +108,14 @@ function pandasparts(x, ::Type{T}) where {T<:Union{Bool,ArrowNumber}}
 end
 pandasparts(x, ::Type{<:Union{AbstractString,Symbol,AbstractChar}}) =
     ("text", owned(pylist(Any[v === missing ? nothing : string(v) for v in x])))
+pandasparts(x, ::Type{<:AbstractVector{UInt8}}) = ("bytes",)
 pandasparts(x, ::Type{Dates.Date}) = ("times", "M8[s]", stamps(d -> 86400 * (Dates.value(d) - EPOCH_DAY), x))
 pandasparts(x, ::Type{Dates.DateTime}) = ("times", "M8[ms]", stamps(d -> Dates.value(d) - EPOCH, x))
+pandasparts(x, ::Type{<:Union{Dates.Time,Dates.Month,Dates.Year}}) = ("objects",) # pandas has no such times
 pandasparts(x, ::Type{T}) where {T<:Time64} =
     Missing <: eltype(x) ? ("times", typestr(T, NATIVE_IS_LITTLE ? '<' : '>'), stamps(Dates.value, x)) : ("numpy",)
-const PANDAS_UNITS = (s = Dates.Second, ms = Dates.Millisecond, us = Dates.Microsecond, ns = Dates.Nanosecond)
-for (unit, P) in pairs(PANDAS_UNITS)
-    @eval pandasparts(x, ::Type{$P}) = ("times", $("m8[$unit]"), Missing <: eltype(x) ? stamps(Dates.value, x) : inmemory(reinterpret(Int64, x)))
-end
+pandasparts(x, ::Type{P}) where {P<:FixedPeriod} =
+    Missing <: eltype(x) ? ("times", typestr(timetype(P), NATIVE_IS_LITTLE ? '<' : '>'), stamps(Dates.value, x)) : ("numpy",)
 
 # With NaT, the least number, where one is missing.
 stamps(f, x) = Int64[v === missing ? typemin(Int64) : f(v) for v in x]
