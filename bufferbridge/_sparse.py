@@ -36,7 +36,7 @@ def sparse(A: Any) -> JuliaArray:
     if A.ndim != 2 or A.format not in ("csc", "csr"):
         remedies = {1: "A.tocoo() makes one that has", 2: "A.tocsc() makes one that has"}
         raise TypeError(
-            f"a '{A.format}' array of the shape {A.shape} has no equal among Julia's sparse arrays; "
+            f"a '{A.format}' array of the shape {A.shape} has no equal in Julia; "
             + remedies.get(A.ndim, "A.reshape(...) it to two axes")
         )
     rows, columns = A.shape
