@@ -39,12 +39,15 @@ def values(series: Any) -> Any:
         return _arrow.from_object(array.__arrow_array__())
     if kind in ("StringArray", "StringArrayNumpySemantics"):  # Python's own str objects
         return series.to_numpy()
+    # What a Series has by accessors, arrays and indices have themselves.
+    is_series = _arrow.is_instance(series, "pandas", "Series")
+    cat, dt, sparse = ("cat.", "dt.", "sparse.") if is_series else ("", "", "")
     if kind == "Categorical":
-        remedy = "pass x.cat.codes (and x.cat.categories), or x.astype(str)"
+        remedy = f"pass x.{cat}codes (and x.{cat}categories), or x.astype(str)"
     elif kind in ("PeriodArray", "PeriodIndex"):
-        remedy = "pass x.dt.to_timestamp()"
+        remedy = f"pass x.{dt}to_timestamp()"
     elif kind == "SparseArray":
-        remedy = "pass x.sparse.to_dense()"
+        remedy = f"pass x.{sparse}to_dense()"
     else:
         remedy = "pass x.to_numpy()"
     raise _arrow.Unsupported(f"its dtype is {dtype}, which has no memory to share: {remedy}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -183,6 +184,18 @@ def test_columns_that_have_no_memory_to_share(julia, make, says):
         julia.anytype(df["wrong one"])
     t = bb.table(df, copy=True)
     assert len(bb.eval('t -> t[Symbol("wrong one")]')(t)) == 2
+
+
+def test_what_to_do_is_what_the_object_has():
+    """Series have accessors for what arrays and indices have themselves."""
+    for array, remedy in (
+        (pd.Categorical(["a"]), "codes "),
+        (pd.CategoricalIndex(["a"]), "codes "),
+        (pd.period_range("2020", periods=2, freq="D"), "to_timestamp()"),
+        (pd.arrays.SparseArray([0, 1]), "to_dense()"),
+    ):
+        with pytest.raises(TypeError, match=re.escape(f"pass x.{remedy}")):
+            bb.wrap(array)
 
 
 def test_categories_are_decoded_into_a_copy(julia):
