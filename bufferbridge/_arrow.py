@@ -106,11 +106,13 @@ def parts_of(obj: Any, stream: bool = False) -> tuple[Parts, list[Parts]]:
 
     Raises TypeError if it has neither method, BufferError for arrays that contradict themselves.
     """
-    if hasattr(obj, "__arrow_c_array__") and not (stream and hasattr(obj, "__arrow_c_stream__")):
-        parts = _core._arrow_import(obj.__arrow_c_array__())
+    array = getattr(obj, "__arrow_c_array__", None)
+    chunks = getattr(obj, "__arrow_c_stream__", None)
+    if array is not None and not (stream and chunks is not None):
+        parts = _core._arrow_import(array())
         return parts, [parts]
-    if hasattr(obj, "__arrow_c_stream__"):
-        return _core._arrow_stream(obj.__arrow_c_stream__())
+    if chunks is not None:
+        return _core._arrow_stream(chunks())
     raise TypeError(f"'{type(obj).__name__}' has no __arrow_c_array__ or __arrow_c_stream__")
 
 
@@ -190,10 +192,12 @@ def has_values(class_: type) -> bool:
 
 
 def _defines(class_: type, *names: str) -> bool:
+    """Whether a class has one of these, and not None, by which a subclass takes it back."""
     # Instances, and what classes of classes say, may answer anything.
-    mro = type.__dict__["__mro__"].__get__(class_)
-    found = type.__dict__["__dict__"]
-    return any(name in found.__get__(base) for base in mro for name in names)
+    namespaces = list(
+        map(type.__dict__["__dict__"].__get__, type.__dict__["__mro__"].__get__(class_))
+    )
+    return any(next((n[name] for n in namespaces if name in n), None) is not None for name in names)
 
 
 def argument(obj: Any) -> Any:

@@ -664,6 +664,21 @@ def test_a_tuple_is_not_what_is_in_it():
         bb.wrap((pa.array([1]),))
 
 
+def test_a_class_that_takes_its_array_back():
+    class Producer:
+        def __arrow_c_array__(self, requested_schema=None):
+            return pa.array([1]).__arrow_c_array__()
+
+    class Other(Producer):
+        __arrow_c_array__ = None
+
+    assert bb.wrap(Producer())[0] == 1
+    other = Other()
+    assert bb.Base.identity(other) is other
+    with pytest.raises(TypeError, match="no memory to share"):
+        bb.wrap(other)
+
+
 def test_what_can_not_be_lent():
     with pytest.raises(TypeError, match=r"no memory to share.*bufferbridge\.wrap\(x\)"):
         bb.borrow(pa.array(["a"])).__enter__()

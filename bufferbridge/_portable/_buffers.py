@@ -346,7 +346,11 @@ def _finish(
     b.kind = kind
     b.flags = contiguity(shape, strides, itemsize)
     b.flags |= _SWAPPED if swapped and itemsize > 1 else 0
-    b.flags |= _ALIGNED if bits % _kinds.ALIGNMENTS[kind] == 0 else 0
+    if bits % _kinds.ALIGNMENTS[kind] == 0:
+        b.flags |= _ALIGNED
+    elif empty:  # no items, which any address will do for
+        b.flags |= _ALIGNED
+        b.ptr = 0
     b.shape, b.strides, b.format = held.shape, held.strides, held.format
     b.object = refs.new(o)
     _held[address(b)] = held
