@@ -37,7 +37,6 @@ zeros(2, 0)
 [(a = 1, b = 2.0)]
 [(1, 2.0f0), (3, 4.0f0)]
 codeunits("abc")
-import Dates; [Dates.Date(2020, 1, 2)]
 """.strip().split("\n")
 
 
@@ -51,6 +50,14 @@ def test_arrays(code):
         assert (y.shape, y.format, y.itemsize, y.readonly) == facts
         assert x.size <= 1 or y.strides == x.strides
         assert bb.Base.eltype(y) == bb.Base.eltype(x)
+
+
+def test_times_have_no_format():
+    x = bb.eval("import Dates; [Dates.Date(2020, 1, 2), Dates.Date(2021)]")
+    for protocol in PROTOCOLS:
+        y = again(x, protocol)
+        assert type_of(y) == type_of(x)
+        assert list(y) == list(x)
 
 
 def test_views_are_copied_in_columns():
