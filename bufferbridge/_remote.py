@@ -24,7 +24,8 @@ class remote:
 
     It is called as f is; of the result JuliaArrays come back as NumPy arrays, also in tuples and
     arrays, so that who receives them, often on a thread of its own, needs no Julia. Errors are
-    JuliaErrors. Before Julia 1.9 a pool can't receive other Julia objects: TypeError.
+    JuliaErrors. Before Julia 1.9 a pool can't receive other Julia objects: TypeError. NumPy arrays
+    that are not aligned are copied before the call: Dask leaves them where they were in a message.
     What it is made of is f's pickle (protocol 5, PEP 574), which is opened where the function is
     called, and not by schedulers and queues on the way; definitions in Julia's Main come along as
     they are at the time it is sent.
@@ -64,6 +65,8 @@ class remote:
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._f is None:
             self._f = pickle.loads(self._pickled)
+        args = tuple(map(_aligned, args))
+        kwargs = {name: _aligned(x) for name, x in kwargs.items()}
         result = _for_python(self._f(*args, **kwargs))
         if self._sent and _start.ensure().version < (1, 9) and _loop_of_worker() is None:
             _check_no_julia(result, self._f)
@@ -85,6 +88,13 @@ def _collect() -> None:
     """Has Julia give back what blocks it was lent: workers have less memory than it would use."""
     if stats()["pinned_bytes"] > _MANY_BYTES:
         _start.ensure().bridge.collectpinned()
+
+
+def _aligned(x: Any) -> Any:
+    np = sys.modules.get("numpy")
+    if np is None or not isinstance(x, np.ndarray) or x.flags.aligned:
+        return x
+    return x.copy(order="K")
 
 
 def _for_python(x: Any) -> Any:

@@ -252,6 +252,9 @@ def test_what_has_no_name_or_source():
     bb.eval('Core.eval(Main, Meta.parse("pickled_nowhere(x) = x"))')
     with pytest.raises(pickle.PicklingError, match=r"pickled_nowhere.*bufferbridge\.include"):
         pickle.dumps(bb.Main.pickled_nowhere)
+    with pytest.raises(pickle.PicklingError, match="keyword arguments .* give it a name"):
+        pickle.dumps(bb.eval("(x; k = 1) -> x + k"))
+    assert again(bb.eval("let; (x; k = 1) -> x + k; end"))(1, k=2) == 3
     module = bb.newmodule("Unnamed")
     bb.eval("f(x) = x", module)
     for x in (module, module.f):

@@ -255,6 +255,10 @@ function needname!(n::Needs, name::Symbol)
     x = getfield(Main, name)
     body = match(r"^#(.+)#\d+$", String(name))
     if body !== nothing && x isa Function # of a function with keywords, by a name that is made up
+        # Of an anonymous function: another process has other functions by that name.
+        all(isdigit, body[1]) && throw(NotPicklable(
+            "an anonymous function with keyword arguments can't be given to another process: give it a name " *
+            "(f(x; k = 1) = ...), or write it within let ... end", false))
         needname!(n, Symbol(body[1]))
         foreach(m -> need!(n, m), methods(x))
         return nothing
