@@ -10,8 +10,9 @@
 # - everything else goes through Serialization. Modules and Python's objects in it are written as numbers, and handed
 #   to pickle, which knows how to write them: so a Python object that is referred to twice stays one.
 #
-# Nothing here looks at bytes from outside without a header: Serialization trusts what it reads, as pickle does, and a bit that is
-# wrong can crash it. So they have a checksum, against accidents.
+# Nothing here looks at bytes from outside without a header: Serialization trusts what it reads, as pickle does, and a bit or a
+# field that is wrong can crash it. So they have a checksum, against accidents, and the fields of the structs in them, against
+# types that are others here.
 
 import Serialization
 import Serialization: AbstractSerializer, serialize, deserialize
