@@ -201,6 +201,9 @@ def check_callbacks():
         return 0 if n == 0 else 1 + bb.eval("(f, n) -> f(n)")(deep, n - 1)
 
     assert deep(15) == 15
+    with raises(RecursionError):
+        deep(100_000)
+    assert deep(15) == 15
 
 
 def check_python_in_julia():

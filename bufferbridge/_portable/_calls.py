@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from _thread import get_ident
 from collections import deque
 from contextlib import suppress
@@ -18,6 +19,7 @@ freed: deque[int] = deque()  # root slots whose Python objects have died; any th
 free_slot: Any = None  # the function of portable.jl that takes them (_boot)
 _pool: list[Any] = []  # memory for the values of calls
 _POOLED = 9
+_SHALLOW = 40  # calls in calls, for which there is room in any case
 _PLAIN = frozenset((int, float, bool, complex, str, type(None)))  # to convert them runs no code
 _numbers: dict[str, int] = {}  # helpers of Julia's
 
@@ -54,6 +56,11 @@ def call(f: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) ->
     """Call the Julia object at `f`."""
     if bridge.status != RUNNING or get_ident() != bridge.main_thread:
         raise not_ready()
+    depth = state.depth
+    if depth > _SHALLOW and depth > sys.getrecursionlimit() // 16:
+        # PyPy's stack has 768 bytes for each of that limit, and a call that calls Python takes 7 KB
+        # and more. Where it ends, no function that Julia calls could say so.
+        raise RecursionError("maximum recursion depth exceeded in calls between Python and Julia")
     names = 0
     if kwargs:
         names = refs.new(tuple(kwargs))
@@ -62,7 +69,6 @@ def call(f: int, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) ->
     values = _pool.pop() if n < _POOLED and _pool else ffi.new("bb_value[]", max(n + 1, _POOLED))
     made = 0
     plain = True
-    depth = state.depth
     # One that waits is that of a call which this one comes in between of: not ours.
     waiting = refs.swap_error(None)
     try:
