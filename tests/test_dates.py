@@ -87,6 +87,7 @@ def test_vector_signature(jl):
         f(np.zeros(4, "M8[us]"))
 
 
+@pytest.mark.filterwarnings("ignore:The 'generic' unit:DeprecationWarning")  # of NumPy 2.5
 def test_generic_and_nat(jl):
     a = np.array([5, "NaT"], "m8")
     assert run(jl, "x -> (eltype(x) === TimeDelta64{:generic}, isnat.(x))", a)[0]
@@ -223,7 +224,7 @@ class TestAssignment:
         x[0] = np.datetime64("2020-01-01")
         x[1] = datetime.datetime(2020, 1, 2)
         x[2] = datetime.date(2020, 1, 3)
-        x[3] = np.datetime64("NaT")
+        x[3] = np.datetime64("NaT", "s")
         assert a.astype("M8[D]").astype(str).tolist() == [
             "2020-01-01",
             "2020-01-02",
