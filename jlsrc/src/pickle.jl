@@ -409,15 +409,10 @@ end
 
 "Of a constant, to see whether it is what was sent before."
 function fingerprint(@nospecialize(x))
-    s = Pickler(Checksum(0))
+    s = Pickler(IOBuffer())
     serialize(s, x)
-    return max(1, Int(s.io.sum)) # 0 means none
+    return max(1, Int(checksum(Base.take!(s.io)))) # 0 means none
 end
-mutable struct Checksum <: IO
-    sum::UInt32
-end
-Base.unsafe_write(c::Checksum, p::Ptr{UInt8}, n::UInt) = (c.sum = ccall(:jl_crc32c, UInt32, (UInt32, Ptr{UInt8}, Csize_t), c.sum, p, n); Int(n))
-Base.write(c::Checksum, b::UInt8) = (r = Ref(b); GC.@preserve r Base.unsafe_write(c, Base.unsafe_convert(Ptr{UInt8}, r), UInt(1)))
 
 # Numbers of inner functions, which are sent whole: once in each process, and no two processes have the same.
 const NUMBER_OF = IdDict{Any,UInt64}()
