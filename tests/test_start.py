@@ -392,7 +392,8 @@ def test_the_julia_found_is_the_julia_that_runs():
     assert bb.eval("Sys.BINDIR") == str(found.bindir)
 
 
-def test_readline_after_the_start(run_python):
+@pytest.mark.parametrize("portable", ["", "1"])
+def test_readline_after_the_start(run_python, portable):
     """Debian's Julia brings libedit, which has functions of readline's names: pdb crashed."""
     pytest.importorskip("readline", reason="this Python has no readline")
     done = run_python(
@@ -403,6 +404,7 @@ def test_readline_after_the_start(run_python):
         readline.add_history("first")
         readline.replace_history_item(0, "second")
         print(readline.get_history_item(1))
-        """
+        """,
+        env={"BUFFERBRIDGE_PORTABLE": portable},
     )
     assert done.stdout == "second\n"

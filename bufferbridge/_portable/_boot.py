@@ -187,8 +187,9 @@ def _boot(
     global _library
     folder = os.path.dirname(os.fsdecode(libjulia))
     if not os.path.exists(f"{folder}/julia/libgcc_s.so.1"):  # see keep_ours_first in csrc/state.c
-        with suppress(OSError):
-            _libraries.append(ffi.dlopen("libgcc_s.so.1", ffi.RTLD_NOW | ffi.RTLD_GLOBAL))
+        for name in ("libgcc_s.so.1", "libreadline.so.8"):
+            with suppress(OSError):
+                _libraries.append(ffi.dlopen(name, ffi.RTLD_NOW | ffi.RTLD_GLOBAL))
     _library = ffi.dlopen(os.fsdecode(libjulia), ffi.RTLD_NOW | ffi.RTLD_GLOBAL)
     try:
         init = _library.jl_init_with_image
